@@ -1,0 +1,299 @@
+use std::{fmt, future::poll_fn, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{ChildStatus, HoldReason, LastExit, Slot, TaskContext};
+use crate::{StopCause, TaskFailure, policy::RestartType};
+
+/// How a stop is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StopRequest {
+    /// When the run is dropped, if its own grace does not end sooner.
+    pub deadline: Option<Instant>,
+    /// What no extension may pass.
+    pub cap: Option<Instant>,
+    /// What ties the consequences to their cause; 0 for none.
+    pub correlation: u64,
+}
+
+/// What the gate answers to the question for the next run.
+#[derive(Debug, Clone)]
+pub enum NextRun {
+    /// It has begun; this is its context.
+    Run(TaskContext),
+    /// There is none.
+    End(StopCause),
+}
+
+/// Whether a run may begin now.
+pub(super) enum Admission {
+    Open,
+    Closed,
+    End(StopCause),
+}
+
+/// How a start went; see [`Gate::started`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum StartOutcome {
+    /// The run is ready, or need not say so and goes on after its first poll.
+    Started,
+    /// It ended before that.
+    Exited(Box<LastExit>),
+    /// The life ended without a run: the service said that it will not run again.
+    Ended,
+    /// The child is held.
+    Held,
+    /// The child is being ended.
+    Ending(StopCause),
+}
+
+/// A child's gate: through it pause, quarantine, group restarts and shutdown reach the child in any state.
+///
+/// Before every run the gate is asked; a hold closes it, a release opens it, an end makes it answer that
+/// there is no next run. What concerns a run that is alive is a stop with its cause.
+#[derive(Clone)]
+pub struct Gate {
+    slot: Arc<Slot>,
+}
+
+impl Gate {
+    pub(super) fn new(slot: Arc<Slot>) -> Self {
+        Self { slot }
+    }
+
+    /// Stops the child and keeps it down until released. `false` if it was held already.
+    pub fn pause(&self) -> bool {
+        self.pause_with(StopRequest::default())
+    }
+
+    /// The same, saying how the run is stopped.
+    pub fn pause_with(&self, request: StopRequest) -> bool {
+        self.slot.pause(&request)
+    }
+
+    /// Stops the child and holds it in quarantine until released, or for `release_after`. `false` if it
+    /// was in quarantine already.
+    pub fn quarantine(&self, reason: impl Into<Arc<str>>, release_after: Option<Duration>) -> bool {
+        self.quarantine_with(reason, release_after, StopRequest::default())
+    }
+
+    /// The same, saying how the run is stopped.
+    pub fn quarantine_with(
+        &self,
+        reason: impl Into<Arc<str>>,
+        release_after: Option<Duration>,
+        request: StopRequest,
+    ) -> bool {
+        self.slot.quarantine(reason.into(), release_after, &request)
+    }
+
+    /// Opens the gate again, with fuse and backoff as new. `None` if nothing held the child.
+    pub fn release(&self) -> Option<HoldReason> {
+        self.release_with(0)
+    }
+
+    /// The same, with what ties the consequences to their cause.
+    pub fn release_with(&self, correlation: u64) -> Option<HoldReason> {
+        self.slot.release(correlation)
+    }
+
+    /// Stops the run, if one lives, and has the child run again at once, with fuse and backoff as new.
+    /// `None`, and nothing changed, if it is held or being ended.
+    pub fn restart(&self) -> Option<()> {
+        self.restart_with(StopRequest::default())
+    }
+
+    /// The same, saying how the run is stopped.
+    pub fn restart_with(&self, request: StopRequest) -> Option<()> {
+        self.slot.restart(&request)
+    }
+
+    /// Ends the child for good: its run is stopped, and no other begins.
+    pub fn shutdown(&self) {
+        self.end(StopCause::Shutdown, StopRequest::default());
+    }
+
+    /// The same for any cause, saying how the run is stopped.
+    pub fn end(&self, cause: StopCause, request: StopRequest) {
+        self.slot.end(cause, &request);
+    }
+
+    /// Stops the run alone; what follows is up to the cause.
+    pub fn stop_run(&self, cause: StopCause, request: StopRequest) {
+        self.slot.stop_run(cause, &request);
+    }
+
+    /// Keeps the next run from beginning until its group may start, or no longer keeps it.
+    pub fn hold_for_group(&self, held: bool) {
+        self.slot.set_group_hold(held);
+    }
+
+    /// The run cannot be ended and goes on; said by a stopper that waits no longer.
+    pub fn mark_lingering(&self) {
+        self.slot.set_lingering();
+    }
+
+    /// Prepares another life under a new life of the supervisor: generations and holds stay, fuse and
+    /// backoff are as new. With `first_start` a failure before the start is final.
+    pub fn reopen(&self, first_start: bool) {
+        self.slot.reopen(first_start);
+    }
+
+    /// Waits until a run may begin and begins it, or says that there is none.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe: a run begins only when this returns it.
+    pub async fn next_run(&self) -> NextRun {
+        let mut timer = None;
+        if let Some(leftovers) = self.slot.leftovers() {
+            leftovers.wait().await;
+        }
+        loop {
+            if let Err(cause) = poll_fn(|cx| self.slot.poll_gate(cx, &mut timer)).await {
+                return NextRun::End(cause);
+            }
+            if let Some(generation) = self.slot.begin_run() {
+                return NextRun::Run(TaskContext::of_run(self.slot.clone(), generation));
+            }
+        }
+    }
+
+    /// Whether a `RestartLayer` inside carries out the runs of the life that has begun.
+    fn is_managed(&self) -> bool {
+        self.slot.is_managed()
+    }
+
+    /// What a call answered was polled once and goes on.
+    pub fn pending(&self, generation: u64) {
+        if self.is_managed() {
+            self.slot.life_pending();
+        } else {
+            self.slot.pending(generation);
+        }
+    }
+
+    /// Ends a run that no `RestartLayer` ended, and with it the life: the run's helpers end first.
+    pub async fn end_life(&self, generation: u64, result: Result<(), &TaskFailure>) {
+        if let Some(helpers) = self.slot.end_helpers(generation) {
+            helpers.wait().await;
+        }
+        self.slot
+            .end_run(generation, result, RestartType::Temporary);
+        self.slot.end_life(result.is_err());
+    }
+
+    /// Waits for the outcome of the start of the first run after `generation`.
+    pub async fn started(&self, generation: u64) -> StartOutcome {
+        self.until(|look| {
+            if look.generation() > generation {
+                if look.has_started() {
+                    return Some(StartOutcome::Started);
+                }
+                if !look.is_active()
+                    && let Some(last) = look.last_exit()
+                {
+                    return Some(StartOutcome::Exited(Box::new(last.clone())));
+                }
+            }
+            match look.end() {
+                Some(cause) if !look.is_active() => Some(StartOutcome::Ending(cause)),
+                _ if look.is_held() && !look.is_active() => Some(StartOutcome::Held),
+                _ if look.is_ended() => Some(StartOutcome::Ended),
+                _ => None,
+            }
+        })
+        .await
+    }
+
+    /// Waits until the child's run is ready. `Err` with its status once it is down for good or held.
+    pub async fn ready(&self) -> Result<u64, ChildStatus> {
+        self.until(|look| {
+            if look.is_active() && look.has_started() {
+                Some(Ok(look.generation()))
+            } else if !look.is_active()
+                && (look.is_held() || look.is_ended() || look.end().is_some())
+            {
+                Some(Err(look.status()))
+            } else {
+                None
+            }
+        })
+        .await
+    }
+
+    /// Waits until no run of the child is alive.
+    pub async fn down(&self) {
+        self.until(|look| (!look.is_active()).then_some(())).await;
+    }
+
+    /// Waits until the run after `generation` has begun, or the child is down for good or held.
+    pub async fn ran_again(&self, generation: u64) -> Result<u64, ChildStatus> {
+        self.until(|look| {
+            if look.generation() > generation {
+                Some(Ok(look.generation()))
+            } else if !look.is_active()
+                && (look.is_held() || look.is_ended() || look.end().is_some())
+            {
+                Some(Err(look.status()))
+            } else {
+                None
+            }
+        })
+        .await
+    }
+
+    /// Whether a run of the child is alive, its helpers included.
+    pub fn is_active(&self) -> bool {
+        self.slot.look(|look| look.is_active())
+    }
+
+    /// Whether somebody, or the quarantine, holds the child down.
+    pub fn is_held(&self) -> bool {
+        self.slot.look(|look| look.is_held())
+    }
+
+    /// Whether the child's life is over and nothing but a restart by hand brings another run.
+    pub fn is_ended(&self) -> bool {
+        self.slot.look(|look| look.is_ended())
+    }
+
+    /// What the child is doing.
+    pub fn status(&self) -> ChildStatus {
+        self.slot.look(|look| look.status())
+    }
+
+    /// The current or last run.
+    pub fn generation(&self) -> u64 {
+        self.slot.look(|look| look.generation())
+    }
+
+    /// When a stopping run will be dropped, as far as that is planned.
+    pub fn drop_at(&self) -> Option<Instant> {
+        self.slot.look(|look| look.drop_at())
+    }
+
+    /// Until when a starting run asked for more time.
+    pub fn start_extended(&self) -> Option<Instant> {
+        self.slot.look(|look| look.start_extended())
+    }
+
+    async fn until<T>(&self, mut f: impl FnMut(&super::slot::Look<'_>) -> Option<T>) -> T {
+        loop {
+            let changed = self.slot.changed();
+            if let Some(found) = self.slot.look(|look| f(&look)) {
+                return found;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate")
+            .field("path", &self.slot.path())
+            .field("status", &self.status())
+            .finish()
+    }
+}

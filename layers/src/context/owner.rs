@@ -1,0 +1,113 @@
+use std::{any::Any, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::HoldReason;
+use crate::{
+    TaskExit,
+    policy::{FuseReading, RestartDecision},
+    serde_millis,
+};
+
+/// Which run of which child.
+#[derive(Debug, Clone, Copy)]
+pub struct RunId<'a> {
+    /// The child's path.
+    pub path: &'a Arc<str>,
+    /// Which addition of the child.
+    pub instance: u64,
+    /// Which run; 0 before the first.
+    pub generation: u64,
+    /// How many starts in a row have not become healthy.
+    pub attempt: u32,
+}
+
+/// What an owner's journal answers.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Recorded {
+    /// The sequence of the last step recorded.
+    pub sequence: u64,
+    /// What ties these steps to the command or the exit that caused them; 0 for none.
+    pub correlation: u64,
+}
+
+/// Who supervises a child, as far as its layers need to know.
+///
+/// The layers call it from the child's own task. None of these may block, and none may call back into the
+/// child's context except [`decided`](Self::decided): the others are called with the child's slot locked.
+pub trait Owner: Any + Send + Sync {
+    /// Steps of a child's life, in order. `correlation` is 0 where nothing caused them yet.
+    fn record(&self, run: RunId<'_>, steps: &[LifecycleEvent], correlation: u64) -> Recorded;
+
+    /// Whether the supervisor's intensity lets one restart pass; asked for children without a fuse.
+    fn admit_restart(&self) -> bool;
+
+    /// Whether no run may begin anywhere any more.
+    fn is_closing(&self) -> bool;
+
+    /// A decision that is the supervisor's to carry out: a group restart, an escalation.
+    fn decided(&self, run: RunId<'_>, decision: &RestartDecision);
+}
+
+/// One step in a child's life.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LifecycleEvent {
+    /// A run begins.
+    Starting,
+    /// The run is ready.
+    Ready,
+    /// The run ended.
+    Exited {
+        /// How.
+        exit: TaskExit,
+        /// The failure in words.
+        message: Option<Arc<str>>,
+    },
+    /// What follows the exit, and why.
+    RestartDecided {
+        /// The decision with its reasons.
+        decision: RestartDecision,
+    },
+    /// The next run waits.
+    BackingOff {
+        /// How long from now.
+        #[serde(rename = "delay_ms", with = "serde_millis")]
+        delay: Duration,
+    },
+    /// A failure was counted.
+    FuseCharged {
+        /// What the fuse reads.
+        #[serde(flatten)]
+        fuse: FuseReading,
+    },
+    /// A failure too many.
+    FuseBlown {
+        /// What the fuse reads.
+        #[serde(flatten)]
+        fuse: FuseReading,
+    },
+    /// Held down.
+    Quarantined {
+        /// Why.
+        reason: Arc<str>,
+        /// Released by itself after this.
+        #[serde(rename = "release_after_ms", with = "serde_millis::option")]
+        release_after: Option<Duration>,
+    },
+    /// No longer held down.
+    Released {
+        /// What held it.
+        from: HoldReason,
+    },
+    /// Stopped until resumed.
+    Paused,
+    /// May run again.
+    Resumed,
+    /// No sign of life for too long, or no start within its time.
+    Unhealthy {
+        /// Which of both, with the limit.
+        reason: Arc<str>,
+    },
+}

@@ -1,0 +1,117 @@
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tracing::Span;
+
+use super::{ObserveLayer, meter::Meter, service::METER};
+use crate::{
+    BoxError, TaskContext, TaskExit, TaskFailure,
+    ended::{AtEnd, EndGuard, Ended},
+};
+
+pin_project! {
+    /// A run of an [`ObserveService`](super::ObserveService).
+    pub struct ObserveFuture<F> {
+        #[pin]
+        run: F,
+        ctx: TaskContext,
+        span: Span,
+        settings: ObserveLayer,
+        guard: EndGuard<Count>,
+    }
+}
+
+impl<F> ObserveFuture<F> {
+    pub(super) fn new(run: F, ctx: TaskContext, span: Span, settings: ObserveLayer) -> Self {
+        let count = Count {
+            metrics: settings.metrics,
+            exit: TaskExit::Aborted,
+        };
+        let guard = EndGuard::new(ctx.clone(), count);
+        Self {
+            run,
+            ctx,
+            span,
+            settings,
+            guard,
+        }
+    }
+}
+
+impl<F, E> Future for ObserveFuture<F>
+where
+    F: Future<Output = Result<(), E>>,
+    E: Into<BoxError>,
+{
+    type Output = Result<(), BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let entered = this.span.enter();
+        let clock = this.settings.poll_statistics.then(Clock::start);
+        let poll = this.run.poll(cx);
+        if let Some(clock) = clock {
+            let took = clock.read();
+            this.ctx
+                .slot()
+                .note_poll(took, took > this.settings.slow_poll);
+        }
+        let Poll::Ready(result) = poll else {
+            return Poll::Pending;
+        };
+        let result: Result<(), BoxError> = result.map_err(Into::into);
+        log(&result);
+        drop(entered);
+        this.guard.note.exit = match &result {
+            Ok(()) => match this.ctx.stop_cause() {
+                Some(cause) if cause.is_foreign() => TaskExit::Cancelled,
+                Some(_) => TaskExit::Unhealthy,
+                None => TaskExit::Completed,
+            },
+            Err(error) => TaskFailure::exit_of(error.as_ref()),
+        };
+        this.guard.ended(&result);
+        Poll::Ready(result)
+    }
+}
+
+fn log(result: &Result<(), BoxError>) {
+    match result {
+        Ok(()) => tracing::debug!(target: "rust_supervisor", "run ended"),
+        Err(error) => tracing::warn!(target: "rust_supervisor", error = %error, "run failed"),
+    }
+}
+
+pub(super) struct Count {
+    metrics: bool,
+    /// How the run ended; aborted, unless it is seen to end otherwise.
+    exit: TaskExit,
+}
+
+impl AtEnd for Count {
+    fn at_end(&self, ctx: &TaskContext, _: Ended) {
+        if self.metrics {
+            let ran = ctx.slot().ran_for();
+            ctx.memory(METER, |meter: &mut Meter| meter.ended(ctx, self.exit, ran));
+        }
+    }
+}
+
+/// The real clock: a virtual one stands still during a poll.
+struct Clock(std::time::Instant);
+
+impl Clock {
+    #[allow(clippy::disallowed_methods)]
+    fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    fn read(&self) -> Duration {
+        self.0.elapsed()
+    }
+}

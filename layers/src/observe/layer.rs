@@ -1,0 +1,62 @@
+use std::time::Duration;
+
+use tower_layer::Layer;
+
+use super::ObserveService;
+
+/// Observation of one child; see the [module](super).
+#[derive(Debug, Clone, Copy)]
+pub struct ObserveLayer {
+    pub(super) metrics: bool,
+    pub(super) poll_statistics: bool,
+    pub(super) slow_poll: Duration,
+}
+
+impl ObserveLayer {
+    /// A poll that takes longer than this blocks its worker thread noticeably.
+    const SLOW_POLL: Duration = Duration::from_millis(100);
+
+    /// With everything on.
+    pub fn new() -> Self {
+        Self {
+            metrics: true,
+            poll_statistics: true,
+            slow_poll: Self::SLOW_POLL,
+        }
+    }
+
+    /// Whether metrics are counted.
+    #[must_use]
+    pub fn metrics(mut self, on: bool) -> Self {
+        self.metrics = on;
+        self
+    }
+
+    /// Whether polls are counted and timed: two readings of the clock per poll.
+    #[must_use]
+    pub fn poll_statistics(mut self, on: bool) -> Self {
+        self.poll_statistics = on;
+        self
+    }
+
+    /// From when on a poll counts as slow; 100 ms unless said otherwise.
+    #[must_use]
+    pub fn slow_poll(mut self, threshold: Duration) -> Self {
+        self.slow_poll = threshold;
+        self
+    }
+}
+
+impl Default for ObserveLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Layer<S> for ObserveLayer {
+    type Service = ObserveService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ObserveService::new(inner, *self)
+    }
+}

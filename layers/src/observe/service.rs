@@ -1,0 +1,51 @@
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+use super::{ObserveFuture, ObserveLayer, meter::Meter};
+use crate::{BoxError, TaskContext};
+
+/// An observed child; made by [`ObserveLayer`].
+#[derive(Debug, Clone)]
+pub struct ObserveService<S> {
+    inner: S,
+    settings: ObserveLayer,
+}
+
+impl<S> ObserveService<S> {
+    pub(super) fn new(inner: S, settings: ObserveLayer) -> Self {
+        Self { inner, settings }
+    }
+}
+
+impl<S> Service<TaskContext> for ObserveService<S>
+where
+    S: Service<TaskContext, Response = ()>,
+    S::Error: Into<BoxError>,
+{
+    type Response = ();
+    type Error = BoxError;
+    type Future = ObserveFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, ctx: TaskContext) -> Self::Future {
+        let span = tracing::info_span!(
+            target: "rust_supervisor",
+            "supervisor.run",
+            path = ctx.path(),
+            generation = ctx.generation(),
+            attempt = ctx.attempt(),
+        );
+        if self.settings.metrics && ctx.generation() > 1 {
+            ctx.memory(METER, |meter: &mut Meter| meter.restarted(&ctx));
+        }
+        let run = span.in_scope(|| self.inner.call(ctx.clone()));
+        ObserveFuture::new(run, ctx, span, self.settings)
+    }
+}
+
+/// There is one meter per child, however many layers observe it.
+pub(super) const METER: usize = 0;

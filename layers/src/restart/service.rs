@@ -1,0 +1,43 @@
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+use super::RestartFuture;
+use crate::{BoxError, RestartType, TaskContext, TaskFailure};
+
+/// A child that runs again; made by [`RestartLayer`](super::RestartLayer).
+#[derive(Debug, Clone)]
+pub struct RestartService<S> {
+    inner: S,
+    restart: RestartType,
+}
+
+impl<S> RestartService<S> {
+    /// Around `inner`.
+    pub fn new(inner: S, restart: RestartType) -> Self {
+        Self { inner, restart }
+    }
+}
+
+impl<S> Service<TaskContext> for RestartService<S>
+where
+    S: Service<TaskContext, Response = ()> + Clone,
+    S::Error: Into<BoxError>,
+{
+    type Response = ();
+    type Error = TaskFailure;
+    type Future = RestartFuture<S, S::Future>;
+
+    /// Always ready: the service inside is asked before each run, by the life that makes the run.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TaskFailure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, ctx: TaskContext) -> Self::Future {
+        ctx.slot().manage();
+        ctx.publish(|settings| settings.restart = Some(self.restart));
+        // The life takes the service that was built; a next life starts fresh from the clone.
+        let fresh = self.inner.clone();
+        RestartFuture::new(std::mem::replace(&mut self.inner, fresh), ctx, self.restart)
+    }
+}

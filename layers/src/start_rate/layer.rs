@@ -1,0 +1,44 @@
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tower_layer::Layer;
+
+use super::{StartRateService, rate::Rate};
+
+/// A limit on starts, shared by its clones; see the [module](super).
+#[derive(Debug, Clone)]
+pub struct StartRateLayer {
+    origin: Instant,
+    rate: Arc<Mutex<Rate>>,
+}
+
+impl StartRateLayer {
+    /// At most `starts` at once, then evenly so many per period. 0 counts as 1.
+    pub fn new(starts: u32, per: Duration) -> Self {
+        Self {
+            origin: Instant::now(),
+            rate: Arc::new(Mutex::new(Rate::new(starts, per))),
+        }
+    }
+
+    pub(super) fn reserve(&self) -> Instant {
+        let now = self.origin.elapsed();
+        self.origin
+            + self
+                .rate
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .reserve(now)
+    }
+}
+
+impl<S> Layer<S> for StartRateLayer {
+    type Service = StartRateService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        StartRateService::new(inner, self.clone())
+    }
+}

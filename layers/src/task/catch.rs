@@ -1,0 +1,155 @@
+use std::{
+    any::Any,
+    cell::RefCell,
+    future::Future,
+    panic::{self, AssertUnwindSafe},
+    pin::Pin,
+    sync::Once,
+    task::{Context, Poll},
+};
+
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::failure::{PanicSite, TaskFailure, panic_message};
+use crate::{BoxError, TaskContext};
+
+thread_local! {
+    /// What the hook noted of this thread's last panic.
+    static LAST_PANIC: RefCell<Option<PanicSite>> = const { RefCell::new(None) };
+}
+
+/// Runs `f`; a panic comes back as a failure with message and location.
+///
+/// A payload whose own drop panics is forgotten, not dropped: it must not take the supervisor along.
+pub(crate) fn catch_panic<T>(f: impl FnOnce() -> T) -> Result<T, TaskFailure> {
+    note_locations();
+    panic::catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
+        let message = panic_message(payload.as_ref());
+        if let Err(bomb) = panic::catch_unwind(AssertUnwindSafe(move || drop(payload))) {
+            std::mem::forget::<Box<dyn Any + Send>>(bomb);
+        }
+        // The hook's note belongs to this panic only if the words agree: a payload may have been thrown
+        // again with `resume_unwind`, which calls no hook.
+        let noted = LAST_PANIC.take().filter(|site| site.message == message);
+        TaskFailure::panic(noted.unwrap_or(PanicSite {
+            message,
+            location: None,
+        }))
+    })
+}
+
+/// Installs, once per process and before whatever hook is there, one that notes where a panic happened.
+fn note_locations() {
+    static INSTALLED: Once = Once::new();
+    if INSTALLED.is_completed() {
+        return;
+    }
+    INSTALLED.call_once(|| {
+        let next = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            let site = PanicSite {
+                message: panic_message_of(info),
+                location: info.location().map(ToString::to_string),
+            };
+            // A panic while the thread's locals are torn down has nowhere to be noted.
+            let _ = LAST_PANIC.try_with(|last| last.replace(Some(site)));
+            next(info);
+        }));
+    });
+}
+
+fn panic_message_of(info: &panic::PanicHookInfo<'_>) -> String {
+    info.payload_as_str()
+        .map_or_else(|| "(a payload that is no string)".to_owned(), str::to_owned)
+}
+
+/// Turns a panic of the service inside into an error of kind [`Panic`](crate::FailureKind::Panic).
+///
+/// [`service_fn`](crate::service_fn) has this built in; a service of one's own gets it from the default
+/// stack. Without it a panic still never leaves a `RestartLayer`.
+#[derive(Debug, Clone)]
+pub struct CatchPanic<S> {
+    inner: S,
+}
+
+impl<S> CatchPanic<S> {
+    /// Around `inner`.
+    pub fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+impl<S> Service<TaskContext> for CatchPanic<S>
+where
+    S: Service<TaskContext, Response = ()>,
+    S::Error: Into<BoxError>,
+{
+    type Response = ();
+    type Error = BoxError;
+    type Future = CatchPanicFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        match catch_panic(|| self.inner.poll_ready(cx)) {
+            Ok(poll) => poll.map_err(Into::into),
+            Err(panic) => Poll::Ready(Err(panic.into())),
+        }
+    }
+
+    fn call(&mut self, ctx: TaskContext) -> Self::Future {
+        CatchPanicFuture::new(catch_panic(|| self.inner.call(ctx)))
+    }
+}
+
+pin_project! {
+    /// The run of a [`CatchPanic`] service.
+    #[derive(Debug)]
+    pub struct CatchPanicFuture<F> {
+        #[pin]
+        run: Option<F>,
+        panic: Option<Box<TaskFailure>>,
+    }
+}
+
+impl<F> CatchPanicFuture<F> {
+    pub(super) fn new(run: Result<F, TaskFailure>) -> Self {
+        match run {
+            Ok(run) => Self {
+                run: Some(run),
+                panic: None,
+            },
+            Err(panic) => Self {
+                run: None,
+                panic: Some(Box::new(panic)),
+            },
+        }
+    }
+}
+
+impl<F, E> Future for CatchPanicFuture<F>
+where
+    F: Future<Output = Result<(), E>>,
+    E: Into<BoxError>,
+{
+    type Output = Result<(), BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Some(panic) = this.panic.take() {
+            return Poll::Ready(Err(panic));
+        }
+        let Some(run) = this.run.as_mut().as_pin_mut() else {
+            panic!("polled after completion")
+        };
+        let result = match catch_panic(|| run.poll(cx)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(result)) => result.map_err(Into::into),
+            Err(panic) => Err(panic.into()),
+        };
+        // Dropped here and not with this future, so that a panic in a destructor is this run's exit.
+        match catch_panic(|| this.run.set(None)) {
+            Ok(()) => Poll::Ready(result),
+            Err(panic) => Poll::Ready(result.and(Err(panic.into()))),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep};
+
+use super::WatchdogLayer;
+use crate::{BoxError, FailureKind, TaskContext, TaskFailure, task::catch_panic};
+
+pin_project! {
+    /// A run of a [`WatchdogService`](super::WatchdogService).
+    pub struct WatchdogFuture<F> {
+        #[pin]
+        run: Option<F>,
+        ctx: TaskContext,
+        limits: WatchdogLayer,
+        began: Option<Instant>,
+        timer: Option<Pin<Box<Sleep>>>,
+        verdict: Option<TaskFailure>,
+    }
+}
+
+impl<F> WatchdogFuture<F> {
+    pub(super) fn new(run: F, ctx: TaskContext, limits: WatchdogLayer) -> Self {
+        Self {
+            run: Some(run),
+            ctx,
+            limits,
+            began: None,
+            timer: None,
+            verdict: None,
+        }
+    }
+}
+
+impl<F, E> Future for WatchdogFuture<F>
+where
+    F: Future<Output = Result<(), E>>,
+    E: Into<BoxError>,
+{
+    type Output = Result<(), BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let Some(run) = this.run.as_mut().as_pin_mut() else {
+                panic!("polled after completion")
+            };
+            if let Poll::Ready(result) = run.poll(cx) {
+                // A stop by somebody else that came later outweighs the verdict.
+                let foreign = this
+                    .ctx
+                    .stop_cause()
+                    .is_some_and(|cause| cause.is_foreign());
+                return Poll::Ready(match this.verdict.take().filter(|_| !foreign) {
+                    Some(verdict) => Err(verdict.into()),
+                    None => result.map_err(Into::into),
+                });
+            }
+            if this.verdict.is_some() {
+                return Poll::Pending;
+            }
+            let began = *this.began.get_or_insert_with(|| {
+                // Nobody else may be there to see that the run goes on after its first poll.
+                this.ctx.slot().pending(this.ctx.generation());
+                Instant::now()
+            });
+            let verdict = loop {
+                let Some((due, verdict)) = due(this.ctx, this.limits, began) else {
+                    return Poll::Pending;
+                };
+                let timer = this
+                    .timer
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+                if timer.deadline() != due {
+                    timer.as_mut().reset(due);
+                }
+                ready!(timer.as_mut().poll(cx));
+                // A heartbeat or an extension may have come while the timer ran.
+                if due <= Instant::now()
+                    && self::due(this.ctx, this.limits, began).is_some_and(|(at, _)| at <= due)
+                {
+                    break verdict;
+                }
+            };
+            let verdict = verdict(this.limits);
+            this.ctx
+                .slot()
+                .unhealthy(this.ctx.generation(), verdict.message().clone());
+            if !this.ctx.slot().has_grace() {
+                catch_panic(|| this.run.set(None))?;
+                return Poll::Ready(Err(verdict.into()));
+            }
+            // The run has just been told: it may end at once.
+            *this.verdict = Some(verdict);
+        }
+    }
+}
+
+type Verdict = fn(&WatchdogLayer) -> TaskFailure;
+
+/// What is due next, and what it would say of the run.
+fn due(ctx: &TaskContext, limits: &WatchdogLayer, began: Instant) -> Option<(Instant, Verdict)> {
+    if ctx.is_cancelled() {
+        return None;
+    }
+    match ctx.slot().start_pending() {
+        Some(extended) => {
+            let due = began + limits.start_timeout?;
+            Some((
+                extended.map_or(due, |extended| due.max(extended)),
+                not_started,
+            ))
+        }
+        None => Some((ctx.slot().last_beat() + limits.stale_after?, no_heartbeat)),
+    }
+}
+
+fn not_started(limits: &WatchdogLayer) -> TaskFailure {
+    let limit = limits.start_timeout.unwrap_or_default();
+    TaskFailure::new(
+        FailureKind::Timeout,
+        format!("not ready within its start timeout of {limit:?}"),
+    )
+}
+
+fn no_heartbeat(limits: &WatchdogLayer) -> TaskFailure {
+    let limit = limits.stale_after.unwrap_or_default();
+    TaskFailure::new(
+        FailureKind::Unhealthy,
+        format!("no heartbeat for {limit:?}"),
+    )
+}

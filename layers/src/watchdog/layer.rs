@@ -1,0 +1,41 @@
+use std::time::Duration;
+
+use tower_layer::Layer;
+
+use super::WatchdogService;
+
+/// Liveness and start-up; see the [module](super).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WatchdogLayer {
+    pub(super) stale_after: Option<Duration>,
+    pub(super) start_timeout: Option<Duration>,
+}
+
+impl WatchdogLayer {
+    /// One that asks for nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How long a ready run may go without a heartbeat.
+    #[must_use]
+    pub fn stale_after(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.stale_after = time.into();
+        self
+    }
+
+    /// How long a run may take to become ready.
+    #[must_use]
+    pub fn start_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.start_timeout = time.into();
+        self
+    }
+}
+
+impl<S> Layer<S> for WatchdogLayer {
+    type Service = WatchdogService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        WatchdogService::new(inner, *self)
+    }
+}
