@@ -22,7 +22,7 @@ thread_local! {
 /// Runs `f`; a panic comes back as a failure with message and location.
 ///
 /// A payload whose own drop panics is forgotten, not dropped: it must not take the supervisor along.
-pub(crate) fn catch_panic<T>(f: impl FnOnce() -> T) -> Result<T, TaskFailure> {
+pub fn catch_panic<T>(f: impl FnOnce() -> T) -> Result<T, TaskFailure> {
     note_locations();
     panic::catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
         let message = panic_message(payload.as_ref());

@@ -8,7 +8,7 @@ mod result;
 mod run;
 mod service_fn;
 
-pub(crate) use catch::catch_panic;
+pub use catch::catch_panic;
 pub use catch::{CatchPanic, CatchPanicFuture};
 pub use exit::TaskExit;
 pub use factory::{TaskFactory, TaskFactoryExt};

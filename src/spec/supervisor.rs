@@ -1,0 +1,296 @@
+use std::time::Duration;
+
+use supervisor_layers::{ChildPolicy, FuseLimit, RestartType};
+use tokio_util::sync::CancellationToken;
+
+use super::{AutoShutdown, ChildSpec, EscalationPolicy, ShutdownOrder, SupervisionStrategy};
+
+/// A supervisor as declared: its strategy, its limits, its children in order.
+///
+/// ```
+/// use rust_supervisor::{ChildSpec, SupervisorSpec, TaskContext, secs};
+///
+/// async fn work(ctx: TaskContext) {
+///     ctx.cancelled().await;
+/// }
+///
+/// SupervisorSpec::one_for_one("shop")
+///     .supervisor(
+///         SupervisorSpec::rest_for_one("storage")
+///             .child(ChildSpec::worker("database", work))
+///             .pool(4, |_| ChildSpec::worker("settle", work)),
+///     )
+///     .child(ChildSpec::worker("gateway", work))
+///     .intensity(30, secs(60));
+/// ```
+#[derive(Debug, Clone)]
+pub struct SupervisorSpec {
+    pub(crate) id: String,
+    pub(crate) strategy: SupervisionStrategy,
+    pub(crate) intensity: FuseLimit,
+    pub(crate) escalation: EscalationPolicy,
+    pub(crate) auto_shutdown: AutoShutdown,
+    pub(crate) shutdown_order: ShutdownOrder,
+    pub(crate) grace: Duration,
+    pub(crate) abort_wait: Duration,
+    pub(crate) dynamic: DynamicChildren,
+    pub(crate) members: Vec<Member>,
+    /// What it is as a child of its own supervisor.
+    pub(crate) policy: ChildPolicy,
+    pub(crate) significant: bool,
+    pub(crate) depends_on: Vec<String>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) tree: TreeSettings,
+}
+
+/// One place in a supervisor's order.
+#[derive(Debug, Clone)]
+pub(crate) enum Member {
+    Child(ChildSpec),
+    Supervisor(SupervisorSpec),
+}
+
+impl Member {
+    pub(crate) fn id(&self) -> &str {
+        match self {
+            Self::Child(child) => &child.id,
+            Self::Supervisor(supervisor) => &supervisor.id,
+        }
+    }
+
+    pub(crate) fn depends_on(&self) -> &[String] {
+        match self {
+            Self::Child(child) => &child.depends_on,
+            Self::Supervisor(supervisor) => &supervisor.depends_on,
+        }
+    }
+}
+
+/// Whether children may come while the supervisor runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DynamicChildren {
+    /// They may.
+    pub enabled: bool,
+    /// At most so many children in all, declared ones included.
+    pub child_limit: Option<usize>,
+}
+
+/// What only the root's declaration says.
+#[derive(Debug, Clone)]
+pub(crate) struct TreeSettings {
+    pub(crate) total_timeout: Duration,
+    pub(crate) journal_capacity: usize,
+    pub(crate) event_channel_capacity: usize,
+    pub(crate) control_channel_capacity: usize,
+    pub(crate) cancel_on: Option<CancellationToken>,
+}
+
+impl SupervisorSpec {
+    /// A supervisor of this strategy without children.
+    pub fn new(id: impl Into<String>, strategy: SupervisionStrategy) -> Self {
+        Self {
+            id: id.into(),
+            strategy,
+            intensity: FuseLimit {
+                failures: 30,
+                window: Duration::from_secs(60),
+            },
+            escalation: EscalationPolicy::default(),
+            auto_shutdown: AutoShutdown::default(),
+            shutdown_order: ShutdownOrder::default(),
+            grace: Duration::from_secs(5),
+            abort_wait: Duration::from_secs(1),
+            dynamic: DynamicChildren {
+                enabled: true,
+                child_limit: None,
+            },
+            members: Vec::new(),
+            policy: ChildPolicy::bare(RestartType::Permanent),
+            significant: false,
+            depends_on: Vec::new(),
+            tags: Vec::new(),
+            tree: TreeSettings {
+                total_timeout: Duration::from_secs(30),
+                journal_capacity: 8192,
+                event_channel_capacity: 256,
+                control_channel_capacity: 256,
+                cancel_on: None,
+            },
+        }
+    }
+
+    /// A child that fails restarts alone.
+    pub fn one_for_one(id: impl Into<String>) -> Self {
+        Self::new(id, SupervisionStrategy::OneForOne)
+    }
+
+    /// A child that fails restarts with all its siblings.
+    pub fn one_for_all(id: impl Into<String>) -> Self {
+        Self::new(id, SupervisionStrategy::OneForAll)
+    }
+
+    /// A child that fails restarts with those declared after it.
+    pub fn rest_for_one(id: impl Into<String>) -> Self {
+        Self::new(id, SupervisionStrategy::RestForOne)
+    }
+
+    /// Its name among its siblings; the root's names the tree.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// A child, after those already declared.
+    #[must_use]
+    pub fn child(mut self, child: ChildSpec) -> Self {
+        self.members.push(Member::Child(child));
+        self
+    }
+
+    /// A supervisor as a child.
+    #[must_use]
+    pub fn supervisor(mut self, supervisor: SupervisorSpec) -> Self {
+        self.members.push(Member::Supervisor(supervisor));
+        self
+    }
+
+    /// A pool: `replicas` children of one kind under a OneForOne supervisor that has the kind's name. The
+    /// replicas are named by their index: `/storage/settle/0`. They stop in parallel, and significance,
+    /// dependencies and tags are the pool's.
+    ///
+    /// `of` makes the child for an index. A pool of none takes its name from the child for index 0.
+    #[must_use]
+    pub fn pool(self, replicas: usize, of: impl Fn(usize) -> ChildSpec) -> Self {
+        let kind = of(0);
+        let mut pool = Self::one_for_one(kind.id.clone());
+        pool.shutdown_order = ShutdownOrder::Parallel;
+        pool.significant = kind.significant;
+        pool.depends_on = kind.depends_on;
+        pool.tags = kind.tags;
+        pool.members = (0..replicas)
+            .map(|index| {
+                let mut replica = of(index);
+                replica.id = index.to_string();
+                replica.significant = false;
+                replica.depends_on.clear();
+                Member::Child(replica)
+            })
+            .collect();
+        self.supervisor(pool)
+    }
+
+    /// At most `restarts` within `period`, over all children; one more and the supervisor gives up. As
+    /// OTP's intensity.
+    #[must_use]
+    pub fn intensity(mut self, restarts: u32, period: Duration) -> Self {
+        self.intensity = FuseLimit {
+            failures: restarts,
+            window: period,
+        };
+        self
+    }
+
+    /// What becomes of it when it gives up.
+    #[must_use]
+    pub fn escalation(mut self, policy: EscalationPolicy) -> Self {
+        self.escalation = policy;
+        self
+    }
+
+    /// Whether it ends when its significant children have ended.
+    #[must_use]
+    pub fn auto_shutdown(mut self, policy: AutoShutdown) -> Self {
+        self.auto_shutdown = policy;
+        self
+    }
+
+    /// In which order its children stop.
+    #[must_use]
+    pub fn shutdown_order(mut self, order: ShutdownOrder) -> Self {
+        self.shutdown_order = order;
+        self
+    }
+
+    /// How long a stopping child has that brings no grace of its own.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// How long an aborted child is waited for before it is reported as lingering.
+    #[must_use]
+    pub fn abort_wait(mut self, time: Duration) -> Self {
+        self.abort_wait = time;
+        self
+    }
+
+    /// Whether children may come while it runs, and how many.
+    #[must_use]
+    pub fn dynamic(mut self, dynamic: DynamicChildren) -> Self {
+        self.dynamic = dynamic;
+        self
+    }
+
+    /// Its own end may end its supervisor.
+    #[must_use]
+    pub fn significant(mut self) -> Self {
+        self.significant = true;
+        self
+    }
+
+    /// Siblings that have to have started before it does.
+    #[must_use]
+    pub fn depends_on<I: Into<String>>(mut self, siblings: impl IntoIterator<Item = I>) -> Self {
+        self.depends_on.extend(siblings.into_iter().map(Into::into));
+        self
+    }
+
+    /// Words to find it by.
+    #[must_use]
+    pub fn tags<I: Into<String>>(mut self, tags: impl IntoIterator<Item = I>) -> Self {
+        self.tags.extend(tags.into_iter().map(Into::into));
+        self
+    }
+
+    /// What it is as a child: restarts only, unless given more.
+    #[must_use]
+    pub fn policy(mut self, policy: ChildPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// How long the whole tree has for its shutdown; the root's counts.
+    #[must_use]
+    pub fn total_timeout(mut self, time: Duration) -> Self {
+        self.tree.total_timeout = time;
+        self
+    }
+
+    /// How many events the tree remembers; the root's counts.
+    #[must_use]
+    pub fn journal_capacity(mut self, events: usize) -> Self {
+        self.tree.journal_capacity = events;
+        self
+    }
+
+    /// How many events a subscriber may be behind before it is told of a gap; the root's counts.
+    #[must_use]
+    pub fn event_channel_capacity(mut self, events: usize) -> Self {
+        self.tree.event_channel_capacity = events;
+        self
+    }
+
+    /// How many commands may be under way before one is answered `Busy`; the root's counts.
+    #[must_use]
+    pub fn control_channel_capacity(mut self, commands: usize) -> Self {
+        self.tree.control_channel_capacity = commands;
+        self
+    }
+
+    /// Shuts the tree down when this token is cancelled; the root's counts.
+    #[must_use]
+    pub fn cancel_on(mut self, token: CancellationToken) -> Self {
+        self.tree.cancel_on = Some(token);
+        self
+    }
+}
