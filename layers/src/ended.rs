@@ -1,4 +1,4 @@
-use crate::TaskContext;
+use crate::{StopCause, TaskContext};
 
 /// How a layer saw the run inside it end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,9 @@ impl<N: AtEnd> EndGuard<N> {
     }
 
     pub(crate) fn ended<T, E>(&mut self, result: &Result<T, E>) {
-        self.end(if result.is_ok() {
+        // A run that returns because it was found unhealthy has not completed.
+        let unhealthy = self.ctx.stop_cause() == Some(StopCause::Unhealthy);
+        self.end(if result.is_ok() && !unhealthy {
             Ended::Completed
         } else {
             Ended::Failed

@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use super::BackoffFuture;
 use crate::{
-    BoxError, TaskContext,
+    BoxError, StopCause, TaskContext,
     ended::{AtEnd, EndGuard, Ended},
     policy::{Backoff, unit_random},
 };
@@ -126,21 +126,21 @@ impl AtEnd for Note {
     fn at_end(&self, ctx: &TaskContext, ended: Ended) {
         let Some(policy) = &self.policy else { return };
         let completed = ended == Ended::Completed;
-        if !ctx.counts(completed) {
-            if completed {
-                ctx.recall(key(policy), |delays: &mut Delays| {
-                    *delays = Delays::default()
-                });
-            }
+        let counts = ctx.counts(completed);
+        let foreign = ctx.stop_cause().is_some_and(StopCause::is_foreign);
+        // A run that somebody else stopped says nothing of itself but that it was healthy so long.
+        let healthy = ctx.slot().ran_for() >= policy.healthy_time();
+        if healthy || (completed && !foreign && !counts) {
+            ctx.recall(key(policy), |delays: &mut Delays| {
+                *delays = Delays::default();
+            });
+        }
+        if !counts {
             return;
         }
-        let healthy = ctx.slot().ran_for() >= policy.healthy_time();
         let unit = unit_random(seed(policy, ctx), ctx.generation());
         let now = Instant::now();
         let delay = ctx.memory(key(policy), |delays: &mut Delays| {
-            if healthy {
-                *delays = Delays::default();
-            }
             delays.failures = delays.failures.saturating_add(1);
             let delay = policy.delay(delays.failures, delays.previous, unit);
             delays.previous = delay.after_jitter;

@@ -161,7 +161,8 @@ impl Backoff {
             BackoffKind::Linear => (initial * f64::from(step), self.jitter),
             BackoffKind::Exponential { factor } => {
                 let exponent = i32::try_from(step - 1).unwrap_or(i32::MAX);
-                (initial * factor.powi(exponent), self.jitter)
+                // 0 times infinity would be no number.
+                (initial * factor.powi(exponent).min(f64::MAX), self.jitter)
             }
             BackoffKind::Decorrelated => {
                 let upper = (previous.as_secs_f64() * 3.0).max(initial);
@@ -212,6 +213,12 @@ mod tests {
             curve(Backoff::exponential(ms(10), ms(500)).factor(3.0)),
             [10, 30, 90, 270, 500]
         );
+    }
+
+    #[test]
+    fn a_delay_of_zero_stays_zero_however_often_it_is_doubled() {
+        let delay = Backoff::exponential(ms(0), ms(500)).delay(5000, ms(0), 0.5);
+        assert_eq!(delay, BackoffDelay::default());
     }
 
     #[test]
