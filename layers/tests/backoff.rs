@@ -1,17 +1,17 @@
 //! After a failure the next run waits: as long as the policy says, and no longer than somebody lets it.
 
-mod support;
+mod scripted;
 
 use std::time::Duration;
 
+use scripted::{
+    Ends, Run, always, assert_passes_readiness_errors_through, assert_passes_through, script,
+    settle, within,
+};
 use supervisor_layers::{
     Backoff, BackoffLayer, BoxError, ChildStatus, Jitter, LifecycleEvent, RestartType,
     ServiceBuilderExt, StopCause, TaskContext, TaskExit, TaskFactory, TaskFactoryExt, ms, secs,
     service_fn,
-};
-use support::{
-    Ends, Run, always, assert_passes_readiness_errors_through, assert_passes_through, script,
-    settle, within,
 };
 use tokio::time::Instant;
 use tower::ServiceBuilder;
@@ -365,4 +365,16 @@ async fn the_event_says_the_delay_in_milliseconds() {
         event,
         serde_json::json!({ "type": "backing_off", "delay_ms": 1500 })
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endless_delay_is_no_panic() {
+    let policy = Backoff::constant(Duration::MAX).jitter(Jitter::None);
+    let ctx = TaskContext::detached("probe");
+    let life = tokio::spawn(under(policy, always(FAILS)).run(ctx.clone()));
+    settle().await;
+    let status = ctx.gate().status();
+    assert!(matches!(status, ChildStatus::BackingOff { .. }), "{status}");
+    ctx.gate().shutdown();
+    within(life).await.unwrap().unwrap();
 }

@@ -1,6 +1,6 @@
 //! So many failures pass within a window, the next one blows the fuse.
 
-mod support;
+mod scripted;
 
 use std::{
     future::Future,
@@ -8,13 +8,13 @@ use std::{
     task::{Context, Poll},
 };
 
+use scripted::{
+    Ends, always, assert_passes_readiness_errors_through, assert_passes_through, script, within,
+};
 use supervisor_layers::{
     Backoff, BoxError, FailureKind, Fuse, FuseLayer, FuseLimit, Jitter, RestartType,
     ServiceBuilderExt, StopCause, TaskContext, TaskExit, TaskFactory, TaskFactoryExt, TaskFailure,
     WatchdogLayer, ms, secs, service_fn,
-};
-use support::{
-    Ends, always, assert_passes_readiness_errors_through, assert_passes_through, script, within,
 };
 use tokio::time::Instant;
 use tower::ServiceBuilder;
@@ -156,7 +156,7 @@ async fn a_stop_by_somebody_else_charges_nothing_however_the_run_ends() {
                 .service(ends_when_stopped(how));
             let ctx = TaskContext::detached("probe");
             let run = tokio::spawn(child.run(ctx.clone()));
-            support::settle().await;
+            scripted::settle().await;
             ctx.gate().stop_run(cause, Default::default());
             let _ = within(run).await.unwrap();
             let charged = ctx.snapshot().fuse.is_some();

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Jitter;
+use super::{Jitter, bounded};
 
 /// The curve a [`Backoff`] follows.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -56,8 +56,8 @@ impl Backoff {
     fn new(kind: BackoffKind, initial: Duration, max: Duration) -> Self {
         Self {
             kind,
-            initial,
-            max: max.max(initial),
+            initial: bounded(initial),
+            max: bounded(max.max(initial)),
             jitter: Jitter::default(),
             immediate_first: false,
             reset_after: Self::DEFAULT_RESET_AFTER,

@@ -3,6 +3,7 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::QuarantineService;
+use crate::policy::bounded;
 
 /// A hold in the place of giving up; see the [module](super).
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +22,7 @@ impl QuarantineLayer {
     /// Held until somebody releases the child, or this long.
     pub fn release_after(time: Duration) -> Self {
         Self {
-            release_after: Some(Some(time)),
+            release_after: Some(Some(bounded(time))),
         }
     }
 

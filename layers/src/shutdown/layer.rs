@@ -3,6 +3,7 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::ShutdownService;
+use crate::policy::bounded;
 
 /// A graceful stop with an end; see the [module](super).
 #[derive(Debug, Clone, Copy)]
@@ -13,7 +14,9 @@ pub struct ShutdownLayer {
 impl ShutdownLayer {
     /// A stopping run has this long.
     pub fn grace(grace: Duration) -> Self {
-        Self { grace: Some(grace) }
+        Self {
+            grace: Some(bounded(grace)),
+        }
     }
 
     /// Does nothing: a stopping run ends when it likes.

@@ -3,6 +3,7 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::WatchdogService;
+use crate::policy::bounded;
 
 /// Liveness and start-up; see the [module](super).
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,14 +21,14 @@ impl WatchdogLayer {
     /// How long a ready run may go without a heartbeat.
     #[must_use]
     pub fn stale_after(mut self, time: impl Into<Option<Duration>>) -> Self {
-        self.stale_after = time.into();
+        self.stale_after = time.into().map(bounded);
         self
     }
 
     /// How long a run may take to become ready.
     #[must_use]
     pub fn start_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
-        self.start_timeout = time.into();
+        self.start_timeout = time.into().map(bounded);
         self
     }
 }
