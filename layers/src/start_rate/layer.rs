@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tower_layer::Layer;
 
 use super::{StartRateService, rate::Rate};
+use crate::policy::bounded;
 
 /// A limit on starts, shared by its clones; see the [module](super).
 #[derive(Debug, Clone)]
@@ -20,7 +21,7 @@ impl StartRateLayer {
     pub fn new(starts: u32, per: Duration) -> Self {
         Self {
             origin: Instant::now(),
-            rate: Arc::new(Mutex::new(Rate::new(starts, per))),
+            rate: Arc::new(Mutex::new(Rate::new(starts, bounded(per)))),
         }
     }
 

@@ -2,6 +2,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -72,19 +73,17 @@ where
                 let Some((due, verdict)) = due(this.ctx, this.limits, began) else {
                     return Poll::Pending;
                 };
+                if let Some(verdict) = verdict.filter(|_| due <= Instant::now()) {
+                    break verdict;
+                }
                 let timer = this
                     .timer
                     .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
                 if timer.deadline() != due {
                     timer.as_mut().reset(due);
                 }
+                // Then everything is looked at anew: a heartbeat or an extension may have come meanwhile.
                 ready!(timer.as_mut().poll(cx));
-                // A heartbeat or an extension may have come while the timer ran.
-                if due <= Instant::now()
-                    && self::due(this.ctx, this.limits, began).is_some_and(|(at, _)| at <= due)
-                {
-                    break verdict;
-                }
             };
             let verdict = verdict(this.limits);
             this.ctx
@@ -100,23 +99,35 @@ where
     }
 }
 
+/// What a timer can tell apart.
+const TICK: Duration = Duration::from_millis(1);
+
 type Verdict = fn(&WatchdogLayer) -> TaskFailure;
 
-/// What is due next, and what it would say of the run.
-fn due(ctx: &TaskContext, limits: &WatchdogLayer, began: Instant) -> Option<(Instant, Verdict)> {
+/// What is due next, and what it will then say of the run; without a verdict, only a look at it.
+fn due(
+    ctx: &TaskContext,
+    limits: &WatchdogLayer,
+    began: Instant,
+) -> Option<(Instant, Option<Verdict>)> {
     if ctx.is_cancelled() {
         return None;
     }
-    match ctx.slot().start_pending() {
-        Some(extended) => {
-            let due = began + limits.start_timeout?;
-            Some((
-                extended.map_or(due, |extended| due.max(extended)),
-                not_started,
-            ))
-        }
-        None => Some((ctx.slot().last_beat() + limits.stale_after?, no_heartbeat)),
-    }
+    let Some(extended) = ctx.slot().start_pending() else {
+        let stale = ctx.slot().last_beat() + limits.stale_after?;
+        return Some((stale, Some(no_heartbeat)));
+    };
+    let timeout = limits.start_timeout.map(|timeout| {
+        let due = began + timeout;
+        let due = extended.map_or(due, |extended| due.max(extended));
+        (due, Some(not_started as Verdict))
+    });
+    // Another task may say that the run is ready, which wakes nobody here: a look per stale time sees it
+    // before it could be stale.
+    let look = limits
+        .stale_after
+        .map(|stale_after| (Instant::now() + stale_after.max(TICK), None));
+    timeout.into_iter().chain(look).min_by_key(|(at, _)| *at)
 }
 
 fn not_started(limits: &WatchdogLayer) -> TaskFailure {
