@@ -27,12 +27,14 @@ pin_project! {
 }
 
 impl<F> ObserveFuture<F> {
-    pub(super) fn new(run: F, ctx: TaskContext, span: Span, settings: ObserveLayer) -> Self {
-        let count = Count {
-            metrics: settings.metrics,
-            exit: TaskExit::Aborted,
-        };
-        let guard = EndGuard::new(ctx.clone(), count);
+    pub(super) fn new(
+        run: F,
+        ctx: TaskContext,
+        span: Span,
+        settings: ObserveLayer,
+        mut guard: EndGuard<Count>,
+    ) -> Self {
+        guard.note.exit = TaskExit::Aborted;
         Self {
             run,
             ctx,
@@ -54,6 +56,8 @@ where
         let this = self.project();
         let entered = this.span.enter();
         let clock = this.settings.poll_statistics.then(Clock::start);
+        // Unless the poll returns, it panicked.
+        this.guard.note.exit = TaskExit::Panicked;
         let poll = this.run.poll(cx);
         if let Some(clock) = clock {
             let took = clock.read();
@@ -62,6 +66,7 @@ where
                 .note_poll(took, took > this.settings.slow_poll);
         }
         let Poll::Ready(result) = poll else {
+            this.guard.note.exit = TaskExit::Aborted;
             return Poll::Pending;
         };
         let result: Result<(), BoxError> = result.map_err(Into::into);
@@ -89,8 +94,18 @@ fn log(result: &Result<(), BoxError>) {
 
 pub(super) struct Count {
     metrics: bool,
-    /// How the run ended; aborted, unless it is seen to end otherwise.
+    /// How the run ended, should it be dropped now.
     exit: TaskExit,
+}
+
+impl Count {
+    /// Of a run that is about to be called.
+    pub(super) fn new(metrics: bool) -> Self {
+        Self {
+            metrics,
+            exit: TaskExit::Panicked,
+        }
+    }
 }
 
 impl AtEnd for Count {

@@ -2,8 +2,8 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
-use super::{ObserveFuture, ObserveLayer, meter::Meter};
-use crate::{BoxError, TaskContext};
+use super::{ObserveFuture, ObserveLayer, future::Count, meter::Meter};
+use crate::{BoxError, TaskContext, ended::EndGuard};
 
 /// An observed child; made by [`ObserveLayer`].
 #[derive(Debug, Clone)]
@@ -42,8 +42,9 @@ where
         if self.settings.metrics && ctx.generation() > 1 {
             ctx.memory(METER, |meter: &mut Meter| meter.restarted(&ctx));
         }
+        let guard = EndGuard::new(ctx.clone(), Count::new(self.settings.metrics));
         let run = span.in_scope(|| self.inner.call(ctx.clone()));
-        ObserveFuture::new(run, ctx, span, self.settings)
+        ObserveFuture::new(run, ctx, span, self.settings, guard)
     }
 }
 
