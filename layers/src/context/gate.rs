@@ -1,9 +1,16 @@
-use std::{fmt, future::poll_fn, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::{Poll, ready},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
 use super::{ChildStatus, HoldReason, LastExit, Slot, TaskContext};
-use crate::{StopCause, TaskFailure, policy::RestartType};
+use crate::{FailureKind, StopCause, TaskFailure, policy::RestartType};
 
 /// How a stop is asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -146,11 +153,26 @@ impl Gate {
     /// Safe: a run begins only when this returns it.
     pub async fn next_run(&self) -> NextRun {
         let mut timer = None;
-        if let Some(leftovers) = self.slot.leftovers() {
-            leftovers.wait().await;
-        }
+        let leftovers = self.slot.leftovers();
+        let mut joined = pin!(async {
+            if let Some(leftovers) = &leftovers {
+                leftovers.wait().await;
+            }
+        });
+        let mut joining = leftovers.is_some();
         loop {
-            if let Err(cause) = poll_fn(|cx| self.slot.poll_gate(cx, &mut timer)).await {
+            let answer = poll_fn(|cx| {
+                if joining {
+                    self.slot.register(cx);
+                }
+                let answer = ready!(self.slot.poll_gate(cx, &mut timer));
+                if joining && answer.is_ok() {
+                    ready!(joined.as_mut().poll(cx));
+                    joining = false;
+                }
+                Poll::Ready(answer)
+            });
+            if let Err(cause) = answer.await {
                 return NextRun::End(cause);
             }
             if let Some(generation) = self.slot.begin_run() {
@@ -183,6 +205,17 @@ impl Gate {
         self.slot.end_life(result.is_err());
     }
 
+    /// Ends, as aborted, whatever run and life the child has: for a task that was dropped with them. Its
+    /// helpers are aborted, not awaited.
+    pub fn abandon(&self) {
+        let generation = self.generation();
+        self.slot.end_helpers(generation);
+        let dropped = TaskFailure::new(FailureKind::Aborted, "its task was aborted");
+        self.slot
+            .end_run(generation, Err(&dropped), RestartType::Temporary);
+        self.slot.end_life(true);
+    }
+
     /// Waits for the outcome of the start of the first run after `generation`.
     pub async fn started(&self, generation: u64) -> StartOutcome {
         self.until(|look| {
@@ -209,7 +242,7 @@ impl Gate {
     /// Waits until the child's run is ready. `Err` with its status once it is down for good or held.
     pub async fn ready(&self) -> Result<u64, ChildStatus> {
         self.until(|look| {
-            if look.is_active() && look.has_started() {
+            if look.is_running() && look.has_started() {
                 Some(Ok(look.generation()))
             } else if !look.is_active()
                 && (look.is_held() || look.is_ended() || look.end().is_some())
@@ -256,6 +289,16 @@ impl Gate {
     /// Whether the child's life is over and nothing but a restart by hand brings another run.
     pub fn is_ended(&self) -> bool {
         self.slot.look(|look| look.is_ended())
+    }
+
+    /// Whether the child is being ended for good.
+    pub fn is_ending(&self) -> bool {
+        self.slot.look(|look| look.end().is_some())
+    }
+
+    /// Whether no run is alive and the next waits for the child's group.
+    pub fn waits_for_group(&self) -> bool {
+        self.slot.look(|look| look.waits_for_group())
     }
 
     /// What the child is doing.

@@ -1,10 +1,7 @@
-use std::{future::Future, panic::Location, time::Duration};
+use std::{panic::Location, time::Duration};
 
 use serde::Serialize;
-use tokio::{
-    task::{AbortHandle, JoinHandle},
-    time::Instant,
-};
+use tokio::{task::AbortHandle, time::Instant};
 use tokio_util::task::TaskTracker;
 
 /// A helper task of a run that is still alive.
@@ -34,35 +31,16 @@ struct Entry {
 }
 
 impl Helpers {
-    pub(super) fn spawn<F>(
-        &mut self,
-        place: &'static Location<'static>,
-        future: F,
-    ) -> JoinHandle<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        let task = self.tracker.spawn(future);
-        self.enter(place, false, task.abort_handle());
-        task
+    pub(super) fn tracker(&self) -> &TaskTracker {
+        &self.tracker
     }
 
-    pub(super) fn spawn_blocking<F, R>(
+    pub(super) fn enter(
         &mut self,
         place: &'static Location<'static>,
-        f: F,
-    ) -> JoinHandle<R>
-    where
-        F: FnOnce() -> R + Send + 'static,
-        R: Send + 'static,
-    {
-        let task = self.tracker.spawn_blocking(f);
-        self.enter(place, true, task.abort_handle());
-        task
-    }
-
-    fn enter(&mut self, place: &'static Location<'static>, blocking: bool, task: AbortHandle) {
+        blocking: bool,
+        task: AbortHandle,
+    ) {
         // A run that spawns for each of its requests must not collect what has long ended.
         if self.entries.len() == self.entries.capacity() {
             self.entries.retain(|entry| !entry.task.is_finished());

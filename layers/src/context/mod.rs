@@ -42,7 +42,7 @@ pub struct TaskContext {
 }
 
 /// How a child's context is set up by whoever supervises it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct ContextSpec {
     /// Unique per addition of a child, so that a message for an old one never hits its successor.
     pub instance: u64,
@@ -176,8 +176,8 @@ impl TaskContext {
         .await
     }
 
-    /// This run's stop as a [`CancellationToken`], for code that wants one. Made when first asked for;
-    /// cancelling it cancels nothing but itself and its children.
+    /// This run's stop as a [`CancellationToken`], for code that wants one. Each call makes one: cancelling
+    /// it cancels nothing but itself and its children.
     pub fn cancellation_token(&self) -> CancellationToken {
         self.slot.cancellation_token(self.generation)
     }
@@ -215,6 +215,7 @@ impl TaskContext {
 
     /// Starts a helper task that ends with this run: it is aborted when the run ends and joined before
     /// the next one begins. Its name, in reports of one that cannot be ended, is the place it was started.
+    /// Of a run that has ended it is not started at all: its handle answers that it was cancelled.
     ///
     /// # Panics
     ///
@@ -227,12 +228,12 @@ impl TaskContext {
     {
         let place = Location::caller();
         self.slot
-            .helpers(self.generation, |helpers| helpers.spawn(place, future))
+            .helper(self.generation, place, false, |run| run.spawn(future))
     }
 
     /// Starts a function on the blocking pool that belongs to this run. A thread cannot be aborted: the
     /// child's next run waits until the function has returned, and a shutdown that does not wait so long
-    /// reports it by name.
+    /// reports it by name. One that looks at [`is_cancelled`](Self::is_cancelled) sees the run's end.
     ///
     /// # Panics
     ///
@@ -245,7 +246,7 @@ impl TaskContext {
     {
         let place = Location::caller();
         self.slot
-            .helpers(self.generation, |helpers| helpers.spawn_blocking(place, f))
+            .helper(self.generation, place, true, |run| run.spawn_blocking(f))
     }
 
     /// Through which the child is held, released, restarted and ended, in whatever state it is.

@@ -1,4 +1,5 @@
 use std::{
+    panic::Location,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -10,6 +11,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, futures::Notified},
+    task::JoinHandle,
     time::{Instant, Sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -318,7 +320,7 @@ impl Slot {
             token.cancel();
             return token;
         }
-        control.token.get_or_insert_default().clone()
+        control.token.get_or_insert_default().child_token()
     }
 
     pub(super) fn mark_ready(&self, generation: u64) {
@@ -333,7 +335,9 @@ impl Slot {
         control.first_start = false;
         control.beat = Some(Instant::now());
         self.record(control, &[LifecycleEvent::Ready]);
-        control.correlation = 0;
+        if control.stop.is_none() {
+            control.correlation = 0;
+        }
         self.changed.notify_waiters();
     }
 
@@ -347,7 +351,9 @@ impl Slot {
     pub(super) fn extend_start(&self, generation: u64, more: Duration) {
         let mut control = self.lock();
         if control.generation == generation {
-            control.start_extended = control.start_extended.max(Some(Instant::now() + more));
+            control.start_extended = control
+                .start_extended
+                .max(Some(after(Instant::now(), more)));
         }
     }
 
@@ -356,22 +362,41 @@ impl Slot {
         if control.generation == generation
             && let Some(stop) = &mut control.stop
         {
-            stop.extended = stop.extended.max(Some(Instant::now() + more));
+            stop.extended = stop.extended.max(Some(after(Instant::now(), more)));
             // Whoever waits for the old deadline looks again.
             self.changed.notify_waiters();
         }
     }
 
-    pub(super) fn helpers<R>(&self, generation: u64, f: impl FnOnce(&mut Helpers) -> R) -> R {
+    pub(super) fn helper<T: Send + 'static>(
+        &self,
+        generation: u64,
+        place: &'static Location<'static>,
+        blocking: bool,
+        spawn: impl FnOnce(&TaskTracker) -> JoinHandle<T>,
+    ) -> JoinHandle<T> {
+        let tracker = {
+            let mut control = self.lock();
+            let lives = control.generation == generation && control.phase == Phase::Active;
+            lives.then(|| control.helpers.get_or_insert_default().tracker().clone())
+        };
+        let Some(tracker) = tracker else {
+            drop(spawn);
+            let never = tokio::spawn(std::future::pending());
+            never.abort();
+            return never;
+        };
+        // Not with the lock held: a runtime that shuts down drops the task at once, and what is dropped
+        // may ask this context.
+        let task = spawn(&tracker);
         let mut control = self.lock();
-        if control.generation == generation && control.phase == Phase::Active {
-            return f(control.helpers.get_or_insert_default());
+        let lives = control.generation == generation && control.phase == Phase::Active;
+        match control.helpers.as_mut().filter(|_| lives) {
+            Some(helpers) => helpers.enter(place, blocking, task.abort_handle()),
+            None => task.abort(),
         }
         drop(control);
-        let mut orphans = Helpers::default();
-        let handle = f(&mut orphans);
-        orphans.end();
-        handle
+        task
     }
 
     pub(super) fn publish(&self, settings: impl FnOnce(&mut ChildSettings)) {
@@ -556,7 +581,12 @@ impl Slot {
         if self.owner.as_ref().is_some_and(|owner| owner.is_closing()) {
             return Admission::End(StopCause::Shutdown);
         }
-        let parked = matches!(control.phase, Phase::Ended(_)) && !control.rerun;
+        let parked = match control.phase {
+            Phase::Idle | Phase::BackingOff { .. } => false,
+            // Two runs of one child never overlap.
+            Phase::Active | Phase::Joining => true,
+            Phase::Ended(_) => !control.rerun,
+        };
         if control.hold.is_some() || control.group_hold || parked {
             Admission::Closed
         } else {
@@ -568,8 +598,21 @@ impl Slot {
         self.lock().register(cx.waker());
     }
 
+    /// Whether the run is to stop; `cx` is woken when it is.
+    pub(crate) fn poll_stopped(&self, cx: &Context<'_>, generation: u64) -> bool {
+        // In this order: a stop in between is seen.
+        self.register(cx);
+        self.is_cancelled(generation)
+    }
+
+    /// A life begins on a child whose life before has ended.
+    pub(crate) fn live_again(&self) {
+        let mut control = self.lock();
+        control.rerun |= matches!(control.phase, Phase::Ended(_));
+    }
+
     /// Helpers that a dropped life left behind.
-    pub(super) fn leftovers(&self) -> Option<TaskTracker> {
+    pub(crate) fn leftovers(&self) -> Option<TaskTracker> {
         let mut control = self.lock();
         control.helpers.take_if(|helpers| helpers.is_empty());
         control
@@ -680,8 +723,18 @@ impl Slot {
             control.helpers = None;
             return None;
         }
-        control.phase = Phase::Joining;
-        self.changed.notify_waiters();
+        if control.phase == Phase::Active {
+            control.phase = Phase::Joining;
+            // What cannot be aborted must see that the run is over. A stop's cause stays to be read.
+            if control.stop.is_none() {
+                self.stop
+                    .store(generation << CAUSE_BITS | OVER, Ordering::Release);
+            }
+            if let Some(token) = control.token.take() {
+                token.cancel();
+            }
+            self.changed.notify_waiters();
+        }
         Some(tracker)
     }
 
@@ -710,13 +763,14 @@ impl Slot {
         };
         let message = result.err().map(|failure| failure.message().clone());
         let notes = std::mem::take(&mut control.notes);
+        let first_start = std::mem::take(&mut control.first_start);
         let settings = control.settings.as_deref();
         let facts = ExitFacts {
             restart,
             exit,
             fatal: result.is_err_and(TaskFailure::is_fatal),
             stop,
-            first_start: control.first_start && !control.ready,
+            first_start: first_start && !control.ready,
             fuse: notes.fuse,
             has_fuse: settings.is_some_and(|settings| settings.fuse.is_some()),
             backoff: notes.backoff,
@@ -767,6 +821,7 @@ impl Slot {
         {
             control.correlation = 0;
         }
+        control.wake();
         self.changed.notify_waiters();
         let run = self.run_id(&control);
         drop(control);
@@ -787,7 +842,9 @@ impl Slot {
             RestartAction::Restart { delay } if delay.is_zero() => Phase::Idle,
             RestartAction::Restart { delay } => {
                 steps.push(LifecycleEvent::BackingOff { delay });
-                Phase::BackingOff { until: now + delay }
+                Phase::BackingOff {
+                    until: after(now, delay),
+                }
             }
             RestartAction::RestartGroup { .. } => {
                 control.group_hold = true;
@@ -806,7 +863,7 @@ impl Slot {
                     reason: reason.clone(),
                     release_after,
                 });
-                let until = release_after.map(|after| now + after);
+                let until = release_after.map(|time| after(now, time));
                 control.hold = Some(Hold::Quarantined { reason, until });
                 Phase::Idle
             }
@@ -913,7 +970,7 @@ impl Slot {
         if matches!(control.hold, Some(Hold::Quarantined { .. })) {
             return false;
         }
-        let until = release_after.map(|after| Instant::now() + after);
+        let until = release_after.map(|time| after(Instant::now(), time));
         control.hold = Some(Hold::Quarantined {
             reason: reason.clone(),
             until,
@@ -983,7 +1040,9 @@ impl Slot {
         }
         match control.phase {
             Phase::Active | Phase::Joining => {
-                self.stop_locked(&mut control, StopCause::Restart, request)
+                self.stop_locked(&mut control, StopCause::Restart, request);
+                // Now, as a weightier stop may be pending. The run's end counts for nothing any more.
+                control.forget_history();
             }
             Phase::Ended(_) | Phase::BackingOff { .. } | Phase::Idle => {
                 if request.correlation != 0 {
@@ -1088,8 +1147,17 @@ impl Look<'_> {
         matches!(self.control.phase, Phase::Ended(_)) && !self.control.rerun
     }
 
+    /// As `is_active`, without what the run left behind.
+    pub(super) fn is_running(&self) -> bool {
+        self.control.phase == Phase::Active
+    }
+
     pub(super) fn is_held(&self) -> bool {
         self.control.hold.is_some()
+    }
+
+    pub(super) fn waits_for_group(&self) -> bool {
+        self.control.group_hold && !self.is_active()
     }
 
     pub(super) fn end(&self) -> Option<StopCause> {
@@ -1121,13 +1189,20 @@ impl Stop {
     /// The grace or the stopper's deadline, whichever is sooner; later if the run asked for more time, up
     /// to the cap.
     fn drop_at(&self, grace: Option<Duration>) -> Option<Instant> {
-        let planned = earlier(grace.map(|grace| self.asked + grace), self.deadline);
+        let planned = earlier(grace.map(|grace| after(self.asked, grace)), self.deadline);
         let extended = match (planned, self.extended) {
             (Some(planned), Some(extended)) => Some(planned.max(extended)),
             (planned, _) => planned,
         };
         earlier(extended, self.cap)
     }
+}
+
+/// A time too far away to be named is one that nobody lives to see.
+fn after(then: Instant, time: Duration) -> Instant {
+    const THIRTY_YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    then.checked_add(time)
+        .unwrap_or_else(|| then + THIRTY_YEARS)
 }
 
 fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {

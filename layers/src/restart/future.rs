@@ -6,6 +6,7 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
+use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use crate::{
@@ -37,9 +38,14 @@ pin_project! {
             let slot = this.ctx.slot();
             let generation = this.ctx.generation();
             slot.end_helpers(generation);
-            let dropped = TaskFailure::new(FailureKind::Aborted, "the life was dropped while a run was alive");
-            slot.end_run(generation, Err(&dropped), RestartType::Temporary);
-            slot.end_life(true);
+            let result = match this.state {
+                // Only what the run left behind was still alive.
+                State::Joining { result, .. } => std::mem::replace(result, Ok(())),
+                _ => Err(TaskFailure::new(FailureKind::Aborted, "the life was dropped while a run was alive")),
+            };
+            slot.end_run(generation, result.as_ref().map(|&()| ()), RestartType::Temporary);
+            slot.end_life(result.is_err());
+            discard(result);
         }
     }
 }
@@ -49,8 +55,8 @@ type HelpersEnd = Pin<Box<dyn Future<Output = ()> + Send>>;
 enum State {
     /// Asks whether the run its context stands for has just begun and is this life's first.
     Adopting,
-    /// Waits until a run may begin.
-    Gate,
+    /// Waits until a run may begin, and for what an earlier life left behind.
+    Gate { leftovers: Option<HelpersEnd> },
     /// Waits until the service is ready; `begun` when the run is the one adopted.
     Ready { begun: bool },
     /// A run lives; `polled` once it has been and goes on.
@@ -63,6 +69,8 @@ enum State {
     /// The life has ended.
     Over,
 }
+
+const GATE: State = State::Gate { leftovers: None };
 
 impl<S, F> RestartFuture<S, F> {
     pub(super) fn new(service: S, ctx: TaskContext, restart: RestartType) -> Self {
@@ -85,7 +93,7 @@ enum Next {
 
 impl<S> Future for RestartFuture<S, S::Future>
 where
-    S: Service<TaskContext, Response = ()>,
+    S: Service<TaskContext, Response = ()> + Clone,
     S::Error: Into<BoxError>,
 {
     type Output = Result<(), TaskFailure>;
@@ -99,24 +107,32 @@ where
                         State::Ready { begun: true }
                     } else {
                         // The run was stopped before this life could take it up: it ends as it is.
-                        this.ctx
-                            .slot()
-                            .end_run(this.ctx.generation(), Ok(()), *this.restart);
-                        State::Gate
+                        let slot = this.ctx.slot();
+                        slot.end_run(this.ctx.generation(), Ok(()), *this.restart);
+                        // Or it is of an earlier life: this is another one.
+                        slot.live_again();
+                        let leftovers = slot.leftovers().map(join);
+                        State::Gate { leftovers }
                     };
                 }
-                State::Gate => {
+                State::Gate { leftovers } => {
+                    if leftovers.is_some() {
+                        this.ctx.slot().register(cx);
+                    }
                     let answer = ready!(this.ctx.slot().poll_gate(cx, this.timer));
                     *this.timer = None;
                     if answer.is_err() {
                         return end(this.state, this.ctx, Ok(()));
+                    }
+                    if let Some(leftovers) = leftovers {
+                        ready!(leftovers.as_mut().poll(cx));
                     }
                     *this.state = State::Ready { begun: false };
                 }
                 State::Ready { begun } => {
                     // Every wait is raced against the stop: the gate may close while the service is not ready.
                     let closed = match *begun {
-                        true => this.ctx.is_cancelled(),
+                        true => this.ctx.slot().poll_stopped(cx, this.ctx.generation()),
                         false => this.ctx.slot().poll_closed(cx),
                     };
                     if closed {
@@ -125,19 +141,14 @@ where
                                 .slot()
                                 .end_run(this.ctx.generation(), Ok(()), *this.restart);
                         }
-                        *this.state = State::Gate;
+                        leave_queues(this.service);
+                        *this.state = GATE;
                         continue;
                     }
-                    let polled = catch_panic(|| this.service.poll_ready(cx));
-                    let failure = match polled {
+                    let failure = match catch_panic(|| this.service.poll_ready(cx)) {
+                        Ok(Poll::Pending) => return Poll::Pending,
                         Ok(Poll::Ready(Ok(()))) => None,
-                        Ok(Poll::Ready(Err(error))) => Some(TaskFailure::of(error.into())),
-                        Ok(Poll::Pending) => {
-                            if *begun {
-                                this.ctx.slot().register(cx);
-                            }
-                            return Poll::Pending;
-                        }
+                        Ok(Poll::Ready(Err(error))) => Some(failure_of(error)),
                         Err(panic) => Some(panic),
                     };
                     if let Some(failure) = failure {
@@ -153,7 +164,8 @@ where
                         match this.ctx.slot().begin_run() {
                             Some(generation) => *this.ctx = this.ctx.next(generation),
                             None => {
-                                *this.state = State::Gate;
+                                leave_queues(this.service);
+                                *this.state = GATE;
                                 continue;
                             }
                         }
@@ -180,7 +192,7 @@ where
                             return Poll::Pending;
                         }
                         Ok(Poll::Ready(Ok(()))) => Ok(()),
-                        Ok(Poll::Ready(Err(error))) => Err(TaskFailure::of(error.into())),
+                        Ok(Poll::Ready(Err(error))) => Err(failure_of(error)),
                         Err(panic) => Err(panic),
                     };
                     // The layers inside note what they know when they are dropped at the latest.
@@ -194,7 +206,7 @@ where
                     let result = std::mem::replace(result, Ok(()));
                     match after(this.ctx, result, *this.restart) {
                         Next::Ends(result) => return end(this.state, this.ctx, result),
-                        Next::GoesOn => *this.state = State::Gate,
+                        Next::GoesOn => *this.state = GATE,
                     }
                     // A child that fails at once must not hold its worker thread.
                     ready!(pin!(tokio::task::coop::consume_budget()).poll(cx));
@@ -207,10 +219,28 @@ where
 
 /// After the run's future is gone: ends what it started.
 fn settle(ctx: &TaskContext, result: Result<(), TaskFailure>) -> State {
-    let helpers = ctx.slot().end_helpers(ctx.generation());
-    let helpers =
-        helpers.map(|helpers| Box::pin(async move { helpers.wait().await }) as HelpersEnd);
+    let helpers = ctx.slot().end_helpers(ctx.generation()).map(join);
     State::Joining { helpers, result }
+}
+
+fn join(helpers: TaskTracker) -> HelpersEnd {
+    Box::pin(async move { helpers.wait().await })
+}
+
+/// A service that was asked may stand in a queue for a permit, or hold one. A child that is held must
+/// not keep it from the others; a clone carries none.
+fn leave_queues<S: Clone>(service: &mut S) {
+    let _ = catch_panic(|| *service = service.clone());
+}
+
+/// The user's conversion may panic like anything else of theirs.
+fn failure_of(error: impl Into<BoxError>) -> TaskFailure {
+    catch_panic(|| TaskFailure::of(error.into())).unwrap_or_else(|panic| panic)
+}
+
+/// An error's destructor is the user's too.
+fn discard(result: Result<(), TaskFailure>) {
+    let _ = catch_panic(|| drop(result));
 }
 
 /// Turns the exit and the notes into the decision.
@@ -219,6 +249,7 @@ fn after(ctx: &TaskContext, result: Result<(), TaskFailure>, restart: RestartTyp
         ctx.slot()
             .end_run(ctx.generation(), result.as_ref().map(|&()| ()), restart)
     else {
+        discard(result);
         return Next::GoesOn;
     };
     match decision.action {
@@ -233,7 +264,10 @@ fn after(ctx: &TaskContext, result: Result<(), TaskFailure>, restart: RestartTyp
         RestartAction::Restart { .. }
         | RestartAction::RestartGroup { .. }
         | RestartAction::Quarantine { .. }
-        | RestartAction::Stop { .. } => Next::GoesOn,
+        | RestartAction::Stop { .. } => {
+            discard(result);
+            Next::GoesOn
+        }
     }
 }
 

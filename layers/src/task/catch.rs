@@ -42,14 +42,15 @@ pub fn catch_panic<T>(f: impl FnOnce() -> T) -> Result<T, TaskFailure> {
 /// Installs, once per process and before whatever hook is there, one that notes where a panic happened.
 fn note_locations() {
     static INSTALLED: Once = Once::new();
-    if INSTALLED.is_completed() {
+    // A thread that unwinds must not touch the hook; it would abort the process.
+    if INSTALLED.is_completed() || std::thread::panicking() {
         return;
     }
     INSTALLED.call_once(|| {
         let next = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             let site = PanicSite {
-                message: panic_message_of(info),
+                message: panic_message(info.payload()),
                 location: info.location().map(ToString::to_string),
             };
             // A panic while the thread's locals are torn down has nowhere to be noted.
@@ -57,11 +58,6 @@ fn note_locations() {
             next(info);
         }));
     });
-}
-
-fn panic_message_of(info: &panic::PanicHookInfo<'_>) -> String {
-    info.payload_as_str()
-        .map_or_else(|| "(a payload that is no string)".to_owned(), str::to_owned)
 }
 
 /// Turns a panic of the service inside into an error of kind [`Panic`](crate::FailureKind::Panic).
@@ -90,8 +86,8 @@ where
     type Future = CatchPanicFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        match catch_panic(|| self.inner.poll_ready(cx)) {
-            Ok(poll) => poll.map_err(Into::into),
+        match catch_panic(|| self.inner.poll_ready(cx).map_err(Into::into)) {
+            Ok(poll) => poll,
             Err(panic) => Poll::Ready(Err(panic.into())),
         }
     }
@@ -141,9 +137,9 @@ where
         let Some(run) = this.run.as_mut().as_pin_mut() else {
             panic!("polled after completion")
         };
-        let result = match catch_panic(|| run.poll(cx)) {
+        let result = match catch_panic(|| run.poll(cx).map_err(Into::into)) {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(result)) => result.map_err(Into::into),
+            Ok(Poll::Ready(result)) => result,
             Err(panic) => Err(panic.into()),
         };
         // Dropped here and not with this future, so that a panic in a destructor is this run's exit.

@@ -1,5 +1,5 @@
 //! What the tests of the gate, the context and the restarts share.
-#![allow(dead_code)] // each test binary uses its own part
+#![allow(dead_code, unreachable_pub)] // each test binary uses its own part
 
 use std::{
     future::Future,
