@@ -2,14 +2,9 @@
 
 mod scripted;
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-};
-
 use scripted::{
-    Ends, always, assert_passes_readiness_errors_through, assert_passes_through, script, within,
+    Ends, PanicsIn, always, assert_passes_readiness_errors_through, assert_passes_through, script,
+    within,
 };
 use supervisor_layers::{
     Backoff, BoxError, FailureKind, Fuse, FuseLayer, FuseLimit, Jitter, RestartType,
@@ -18,7 +13,6 @@ use supervisor_layers::{
 };
 use tokio::time::Instant;
 use tower::ServiceBuilder;
-use tower_service::Service;
 
 const PERMANENT: RestartType = RestartType::Permanent;
 const TRANSIENT: RestartType = RestartType::Transient;
@@ -201,43 +195,9 @@ async fn a_run_found_unhealthy_charges_once() {
     assert_eq!(state.fuse.unwrap().used, 3);
 }
 
-/// A child of one's own, without the catch that `service_fn` has built in.
-#[derive(Debug, Clone, Copy)]
-enum Bare {
-    PanicsInCall,
-    PanicsInPoll,
-    PanicsInReady,
-}
-
-struct BareRun;
-
-impl Service<TaskContext> for Bare {
-    type Response = ();
-    type Error = BoxError;
-    type Future = BareRun;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        assert!(!matches!(self, Self::PanicsInReady), "not even ready");
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: TaskContext) -> BareRun {
-        assert!(!matches!(self, Self::PanicsInCall), "in call");
-        BareRun
-    }
-}
-
-impl Future for BareRun {
-    type Output = Result<(), BoxError>;
-
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        panic!("in poll")
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_panic_that_unwinds_through_the_stack_charges_once() {
-    for bare in [Bare::PanicsInCall, Bare::PanicsInPoll] {
+    for bare in [PanicsIn::Call, PanicsIn::Poll] {
         let child = ServiceBuilder::new()
             .restart(TRANSIENT)
             .fuse(4, secs(60))
@@ -260,7 +220,7 @@ async fn a_service_that_is_done_for_charges_nothing() {
     let child = ServiceBuilder::new()
         .restart(PERMANENT)
         .fuse(4, secs(60))
-        .service(Bare::PanicsInReady);
+        .service(PanicsIn::Ready);
     let ctx = TaskContext::detached("probe");
     let error = within(child.run(ctx.clone())).await.unwrap_err();
     assert_eq!(error.kind(), FailureKind::Panic);

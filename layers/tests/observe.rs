@@ -1,111 +1,19 @@
 //! One span per run, metrics, poll statistics.
 
+mod recorded;
 mod scripted;
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    future::Future,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard},
-    task::{Context, Poll},
-};
-
-use metrics::{
-    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, SharedString, Unit,
-};
+use recorded::{Log, Recorder};
 use scripted::{
-    Ends, Run, always, assert_passes_readiness_errors_through, assert_passes_through, script,
-    settle, within,
+    Ends, PanicsIn, Run, always, assert_passes_readiness_errors_through, assert_passes_through,
+    script, settle, within,
 };
 use supervisor_layers::{
     BoxError, ObserveLayer, RestartType, ServiceBuilderExt, TaskContext, TaskFactory,
-    TaskFactoryExt, ms, secs, service_fn,
+    TaskFactoryExt, WatchdogLayer, ms, secs, service_fn,
 };
 use tower::ServiceBuilder;
-use tower_service::Service;
-use tracing::{
-    Event, Level, Subscriber,
-    field::{Field, Visit},
-    span,
-};
-
-/// A recorder that keeps every value under `name{label=value}`.
-#[derive(Clone, Default)]
-struct Recorder(Arc<Mutex<BTreeMap<String, Vec<f64>>>>);
-
-struct Handle(Recorder, String);
-
-impl Recorder {
-    fn kept(&self) -> MutexGuard<'_, BTreeMap<String, Vec<f64>>> {
-        self.0.lock().unwrap()
-    }
-
-    fn total(&self, metric: &str) -> f64 {
-        self.kept()
-            .get(metric)
-            .map_or(0.0, |values| values.iter().sum())
-    }
-
-    fn handle(&self, key: &Key) -> Arc<Handle> {
-        let labels: Vec<_> = key
-            .labels()
-            .map(|l| format!("{}={}", l.key(), l.value()))
-            .collect();
-        let metric = format!("{}{{{}}}", key.name(), labels.join(","));
-        Arc::new(Handle(self.clone(), metric))
-    }
-}
-
-impl Handle {
-    fn keep(&self, value: f64) {
-        self.0.kept().entry(self.1.clone()).or_default().push(value);
-    }
-}
-
-impl CounterFn for Handle {
-    fn increment(&self, value: u64) {
-        self.keep(value as f64);
-    }
-
-    fn absolute(&self, _: u64) {
-        panic!("counters only grow")
-    }
-}
-
-impl HistogramFn for Handle {
-    fn record(&self, value: f64) {
-        self.keep(value);
-    }
-}
-
-impl metrics::Recorder for Recorder {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::from_arc(self.handle(key))
-    }
-
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        panic!("there are no gauges")
-    }
-
-    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::from_arc(self.handle(key))
-    }
-}
-
-fn exits(recorder: &Recorder) -> Vec<(String, f64)> {
-    let kept = recorder.kept();
-    let exits = kept
-        .iter()
-        .filter(|(name, _)| name.starts_with("supervisor_child_exits"));
-    exits
-        .map(|(name, values)| (name.clone(), values.iter().sum()))
-        .collect()
-}
+use tracing::Level;
 
 #[tokio::test(start_paused = true)]
 async fn alone_it_passes_everything_through() {
@@ -188,7 +96,7 @@ async fn runs_exits_and_restarts_are_counted_and_runs_timed() {
         (exit("failed"), exit("panicked"), exit("completed")),
         (2.0, 1.0, 1.0)
     );
-    assert_eq!(exits(&recorder).len(), 3);
+    assert_eq!(recorder.exits().len(), 3);
     assert_eq!(
         recorder.total("supervisor_child_restarts_total{child=/probe}"),
         3.0
@@ -204,7 +112,7 @@ async fn counted(run: Run, stopped: bool) -> Vec<(String, f64)> {
     let child = ServiceBuilder::new()
         .restart(RestartType::Temporary)
         .observe()
-        .watchdog(supervisor_layers::WatchdogLayer::new().stale_after(secs(60)))
+        .watchdog(WatchdogLayer::new().stale_after(secs(60)))
         .graceful(secs(1))
         .timeout(secs(100))
         .service(always(run));
@@ -216,7 +124,7 @@ async fn counted(run: Run, stopped: bool) -> Vec<(String, f64)> {
     }
     let _ = within(life).await.unwrap();
     let last = ctx.snapshot().last_exit.unwrap().exit;
-    let exits = exits(&recorder);
+    let exits = recorder.exits();
     let expected = format!("supervisor_child_exits_total{{child=/probe,exit={last}}}");
     assert_eq!(exits, [(expected, 1.0)], "metrics and state agree");
     exits
@@ -254,54 +162,23 @@ async fn a_run_over_its_timeout_is_counted_as_timed_out() {
         .await
         .unwrap_err();
     let expected = "supervisor_child_exits_total{child=/probe,exit=timed_out}";
-    assert_eq!(exits(&recorder), [(expected.to_owned(), 1.0)]);
-}
-
-/// A service of one's own, without the catch that `service_fn` has built in.
-#[derive(Clone)]
-struct Bare {
-    panics_in_call: bool,
-}
-
-struct BareRun;
-
-impl Service<TaskContext> for Bare {
-    type Response = ();
-    type Error = BoxError;
-    type Future = BareRun;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: TaskContext) -> BareRun {
-        assert!(!self.panics_in_call, "in call");
-        BareRun
-    }
-}
-
-impl Future for BareRun {
-    type Output = Result<(), BoxError>;
-
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        panic!("in poll")
-    }
+    assert_eq!(recorder.exits(), [(expected.to_owned(), 1.0)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_that_unwinds_through_the_stack_is_counted_as_one() {
-    for panics_in_call in [false, true] {
+    for child in [PanicsIn::Poll, PanicsIn::Call] {
         let recorder = Recorder::default();
         let _installed = metrics::set_default_local_recorder(&recorder);
         let child = ServiceBuilder::new()
             .restart(RestartType::Temporary)
             .observe()
-            .service(Bare { panics_in_call });
+            .service(child);
         within(child.run(TaskContext::detached("probe")))
             .await
             .unwrap_err();
         let expected = "supervisor_child_exits_total{child=/probe,exit=panicked}";
-        assert_eq!(exits(&recorder), [(expected.to_owned(), 1.0)]);
+        assert_eq!(recorder.exits(), [(expected.to_owned(), 1.0)]);
     }
 }
 
@@ -317,7 +194,7 @@ async fn a_run_dropped_from_outside_is_counted_as_aborted() {
     run.abort();
     within(run).await.unwrap_err();
     let expected = "supervisor_child_exits_total{child=/probe,exit=aborted}";
-    assert_eq!(exits(&recorder), [(expected.to_owned(), 1.0)]);
+    assert_eq!(recorder.exits(), [(expected.to_owned(), 1.0)]);
 }
 
 #[tokio::test]
@@ -336,74 +213,7 @@ async fn the_label_leaves_a_pools_index_out() {
             .service(service_fn(|_| async {}));
         within(child.run(TaskContext::detached(id))).await.unwrap();
         let expected = format!("supervisor_child_exits_total{{child={label},exit=completed}}");
-        assert_eq!(exits(&recorder), [(expected, 1.0)]);
-    }
-}
-
-/// A subscriber that writes every event with the span it is in.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<LogState>>);
-
-#[derive(Default)]
-struct LogState {
-    spans: Vec<String>,
-    entered: Vec<u64>,
-    lines: Vec<String>,
-}
-
-struct Words(String);
-
-impl Visit for Words {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        match field.name() {
-            "message" => write!(self.0, " {value:?}").unwrap(),
-            name => write!(self.0, " {name}={value:?}").unwrap(),
-        }
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, span: &span::Attributes<'_>) -> span::Id {
-        let mut words = Words(format!(
-            "{} {}",
-            span.metadata().target(),
-            span.metadata().name()
-        ));
-        span.record(&mut words);
-        let mut state = self.0.lock().unwrap();
-        state.spans.push(words.0);
-        span::Id::from_u64(state.spans.len() as u64)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut words = Words(event.metadata().level().to_string());
-        event.record(&mut words);
-        let mut state = self.0.lock().unwrap();
-        let span = state
-            .entered
-            .last()
-            .map_or("", |&id| &state.spans[id as usize - 1]);
-        let line = format!("[{span}] {}", words.0);
-        state.lines.push(line);
-    }
-
-    fn enter(&self, span: &span::Id) {
-        self.0.lock().unwrap().entered.push(span.into_u64());
-    }
-
-    fn exit(&self, span: &span::Id) {
-        assert_eq!(
-            self.0.lock().unwrap().entered.pop(),
-            Some(span.into_u64()),
-            "spans nest"
-        );
+        assert_eq!(recorder.exits(), [(expected, 1.0)]);
     }
 }
 
@@ -431,9 +241,8 @@ async fn what_a_run_logs_is_inside_its_own_span() {
     tracing::event!(Level::INFO, "outside");
     let first = "[rust_supervisor supervisor.run path=\"/probe\" generation=1 attempt=1]";
     let second = "[rust_supervisor supervisor.run path=\"/probe\" generation=2 attempt=2]";
-    let lines = log.0.lock().unwrap().lines.clone();
     assert_eq!(
-        lines,
+        log.lines(),
         [
             format!("{first} INFO building"),
             format!("{first} INFO working"),
@@ -444,5 +253,5 @@ async fn what_a_run_logs_is_inside_its_own_span() {
             "[] INFO outside".to_owned(),
         ]
     );
-    assert_eq!(log.0.lock().unwrap().spans.len(), 2, "one span per run");
+    assert_eq!(log.spans(), 2, "one span per run");
 }

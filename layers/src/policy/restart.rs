@@ -144,7 +144,7 @@ impl fmt::Display for RestartDecision {
         match self.action {
             RestartAction::Restart { delay } => write!(f, "restart after {delay:?}")?,
             RestartAction::RestartGroup { delay } => {
-                write!(f, "restart with its group after {delay:?}")?
+                write!(f, "restart with its group after {delay:?}")?;
             }
             RestartAction::Quarantine {
                 release_after: None,
@@ -156,7 +156,7 @@ impl fmt::Display for RestartDecision {
             RestartAction::Fail => f.write_str("stays down")?,
             RestartAction::GiveUp => f.write_str("gave up")?,
             RestartAction::Escalate => {
-                f.write_str("escalate: the supervisor's intensity is exceeded")?
+                f.write_str("escalate: the supervisor's intensity is exceeded")?;
             }
             RestartAction::Stop { cause } => write!(f, "stopped for {cause}")?,
         }

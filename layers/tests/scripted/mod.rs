@@ -1,7 +1,12 @@
 //! Children that do as a script says, and what every layer alone has to pass through.
 #![allow(dead_code, unreachable_pub)]
 
-use std::{future::Future, task::Poll, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use supervisor_layers::{BoxError, TaskContext, TaskFactory, TaskFailure, secs, service_fn};
 use tokio_test::task;
@@ -83,6 +88,40 @@ pub fn script(runs: impl Into<Vec<Run>>) -> impl TaskFactory<Error = BoxError> {
 /// The same run again and again.
 pub fn always(run: Run) -> impl TaskFactory<Error = BoxError> {
     script(vec![run; 1000])
+}
+
+/// A service of one's own that panics, without the catch that `service_fn` has built in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PanicsIn {
+    Call,
+    Poll,
+    Ready,
+}
+
+pub struct BareRun;
+
+impl Service<TaskContext> for PanicsIn {
+    type Response = ();
+    type Error = BoxError;
+    type Future = BareRun;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        assert_ne!(*self, Self::Ready);
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: TaskContext) -> BareRun {
+        assert_ne!(*self, Self::Call);
+        BareRun
+    }
+}
+
+impl Future for BareRun {
+    type Output = Result<(), BoxError>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        panic!("in poll")
+    }
 }
 
 /// Readiness, response and error go through `layer` as they are, and a request arrives once.
