@@ -1,14 +1,59 @@
-//! x
-#![warn(missing_docs)]
+//! Supervision of Tokio tasks, the way Erlang/OTP supervises processes, with tower middleware as its
+//! building block.
+//!
+//! - A **child** is a [`Service`](tower_service::Service) of [`TaskContext`]; one call is one **run** of it.
+//! - What concerns one child (restart, backoff, fuse, quarantine, graceful stop, observation) is a tower
+//!   layer, and works alone, in any tower stack.
+//! - What concerns siblings is a **supervisor**, itself a service: trees nest.
+//! - A running tree is steered and asked through its [`SupervisorHandle`].
+//!
+//! ```no_run
+//! use rust_supervisor::{ChildSpec, Supervisor, SupervisorSpec, TaskContext, TaskResult};
+//!
+//! async fn ticker(ctx: TaskContext) -> TaskResult {
+//!     let mut every = tokio::time::interval(std::time::Duration::from_secs(1));
+//!     while ctx.run_until_cancelled(every.tick()).await.is_some() {
+//!         println!("tick of run {}", ctx.generation());
+//!     }
+//!     Ok(())
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), rust_supervisor::SupervisorError> {
+//!     let tree = SupervisorSpec::one_for_one("app").child(ChildSpec::worker("ticker", ticker));
+//!     let handle = Supervisor::start(tree).await?; // returns once everything has started
+//!     handle.shutdown_on_signal().await?; // Ctrl-C or SIGTERM: four stages, report
+//!     Ok(())
+//! }
+//! ```
+
+pub mod control;
+mod error;
+pub mod event;
+pub mod shutdown;
 pub mod spec;
+pub mod state;
+mod tree;
+
+pub use control::{
+    Change, CommandMeta, CommandOutcome, ControlPlane, ExitOutcome, Health, InvalidCommandMeta,
+    RuntimeExitReport, SupervisedTask, Supervisor, SupervisorHandle, WeakSupervisorHandle,
+};
+pub use error::SupervisorError;
+pub use event::{EventItem, EventKind, EventStream, SupervisorEvent, TreeEvent};
+pub use shutdown::{ChildShutdownStatus, ShutdownResult, ShutdownStage};
 pub use spec::{
     AutoShutdown, ChildSpec, DynamicChildren, EscalationPolicy, InvalidId, OnFuseBlown,
     ShutdownOrder, SupervisionStrategy, SupervisorPath, SupervisorSpec,
 };
+pub use state::{NodeState, TreeState};
+/// All of the layers crate.
+pub use supervisor_layers as layers;
 pub use supervisor_layers::{
-    Backoff, BackoffLayer, BoxError, ChildPolicy, ChildSettings, FailureKind, Fuse, FuseLayer,
-    FuseLimit, Gate, IntoTaskResult, Jitter, LifecycleEvent, ObserveLayer, QuarantineLayer,
-    RestartAction, RestartDecision, RestartLayer, RestartType, ServiceBuilderExt, ShutdownLayer,
-    StartRateLayer, StopCause, SupervisedLayer, TaskContext, TaskExit, TaskFactory, TaskFactoryExt,
-    TaskFailure, TaskResult, WatchdogLayer, context::ReadinessPolicy, ms, secs, service_fn,
+    Backoff, BackoffLayer, BoxError, ChildPolicy, ChildSettings, ChildStatus, FailureKind, Fuse,
+    FuseLayer, FuseLimit, Gate, IntoTaskResult, Jitter, LifecycleEvent, ObserveLayer,
+    QuarantineLayer, RestartAction, RestartDecision, RestartLayer, RestartType, ServiceBuilderExt,
+    ShutdownLayer, StartRateLayer, StopCause, SupervisedLayer, TaskContext, TaskExit, TaskFactory,
+    TaskFactoryExt, TaskFailure, TaskResult, WatchdogLayer, context::ReadinessPolicy, ms, secs,
+    service_fn,
 };

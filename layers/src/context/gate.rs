@@ -276,6 +276,11 @@ impl Gate {
         .await
     }
 
+    /// The child's current or last run.
+    pub fn context(&self) -> TaskContext {
+        TaskContext::of_run(self.slot.clone(), self.generation())
+    }
+
     /// Whether a run of the child is alive, its helpers included.
     pub fn is_active(&self) -> bool {
         self.slot.look(|look| look.is_active())

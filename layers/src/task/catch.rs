@@ -26,12 +26,12 @@ pub fn catch_panic<T>(f: impl FnOnce() -> T) -> Result<T, TaskFailure> {
     note_locations();
     panic::catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
         let message = panic_message(payload.as_ref());
+        // The hook's note belongs to this panic only if the words agree: a payload may have been thrown
+        // again with `resume_unwind`, which calls no hook. Taken first: a bomb below leaves a note, too.
+        let noted = LAST_PANIC.take().filter(|site| site.message == message);
         if let Err(bomb) = panic::catch_unwind(AssertUnwindSafe(move || drop(payload))) {
             std::mem::forget::<Box<dyn Any + Send>>(bomb);
         }
-        // The hook's note belongs to this panic only if the words agree: a payload may have been thrown
-        // again with `resume_unwind`, which calls no hook.
-        let noted = LAST_PANIC.take().filter(|site| site.message == message);
         TaskFailure::panic(noted.unwrap_or(PanicSite {
             message,
             location: None,

@@ -33,6 +33,13 @@ impl WatchdogLayer {
     }
 }
 
+impl WatchdogLayer {
+    /// How long a run may take to become ready.
+    pub fn start_limit(&self) -> Option<Duration> {
+        self.start_timeout
+    }
+}
+
 impl<S> Layer<S> for WatchdogLayer {
     type Service = WatchdogService<S>;
 

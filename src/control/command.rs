@@ -1,0 +1,426 @@
+use std::{future::Future, sync::Arc};
+
+use supervisor_layers::{ChildStatus, HoldReason, context::StopRequest};
+
+use super::{Change, CommandMeta, CommandOutcome, SupervisorHandle};
+use crate::{
+    SupervisorError,
+    event::TreeEvent,
+    spec::{ChildSpec, SupervisorPath},
+    tree::{Child, Scope},
+};
+
+impl SupervisorHandle {
+    /// Adds a child under a supervisor, after all others, and waits until it has started. One that does
+    /// not start is taken out again.
+    ///
+    /// # Errors
+    ///
+    /// An unknown path, a name that is taken or cannot be one, a supervisor that takes no children, a
+    /// start that fails. Nothing has changed then.
+    ///
+    /// # Cancel safety
+    ///
+    /// An accepted command is carried out even if the future is dropped. So it is with all commands.
+    pub async fn add_child(
+        &self,
+        parent: impl Into<SupervisorPath>,
+        child: ChildSpec,
+        by: &CommandMeta,
+    ) -> Result<CommandOutcome, SupervisorError> {
+        let parent = parent.into();
+        let path = parent.child(child.id());
+        let scope = if parent.is_root() {
+            Ok(self.scope().clone())
+        } else {
+            self.find(&parent).and_then(|found| {
+                found
+                    .scope()
+                    .cloned()
+                    .ok_or(SupervisorError::NotASupervisor {
+                        path: parent.clone(),
+                    })
+            })
+        };
+        self.command("add_child", path, by, scope, |scope, _| async move {
+            let added = scope.add(child).await?;
+            Ok((added.child, Change::Done))
+        })
+        .await
+    }
+
+    /// Stops a child, waits for its end, and takes it out; its name can be used again at once.
+    ///
+    /// # Errors
+    ///
+    /// An unknown path, or siblings that depend on it.
+    pub async fn remove_child(
+        &self,
+        path: impl Into<SupervisorPath>,
+        by: &CommandMeta,
+    ) -> Result<CommandOutcome, SupervisorError> {
+        let path = path.into();
+        let target = self.target(&path).and_then(|target| {
+            let dependants = target.scope.dependants(path.id());
+            if dependants.is_empty() {
+                return Ok(target);
+            }
+            let dependants: Vec<_> = dependants.iter().map(SupervisorPath::as_str).collect();
+            Err(SupervisorError::HasDependants {
+                path: path.clone(),
+                dependants: dependants.join(", "),
+            })
+        });
+        self.command(
+            "remove_child",
+            path,
+            by,
+            target,
+            |Target { scope, child }, _| async move {
+                scope.remove(&child).await;
+                let ended = child.is_over() && child.ctx.snapshot().helpers.is_empty();
+                Ok((
+                    child,
+                    if ended {
+                        Change::Done
+                    } else {
+                        Change::Lingering
+                    },
+                ))
+            },
+        )
+        .await
+    }
+
+    /// Stops a child's run, if it has one, and waits until the next one has begun, with fuse and backoff
+    /// as new.
+    ///
+    /// # Errors
+    ///
+    /// An unknown path; a child that is held or being removed.
+    pub async fn restart_child(
+        &self,
+        path: impl Into<SupervisorPath>,
+        by: &CommandMeta,
+    ) -> Result<CommandOutcome, SupervisorError> {
+        let path = path.into();
+        let target = self.target(&path);
+        self.command(
+            "restart_child",
+            path,
+            by,
+            target,
+            |Target { scope, child }, correlation| async move {
+                let gate = child.gate();
+                let generation = gate.generation();
+                let request = StopRequest {
+                    correlation,
+                    ..scope.stop_request(&child)
+                };
+                gate.restart_with(request)
+                    .ok_or_else(|| not_applicable("restart_child", &child))?;
+                let ended = scope.settle(&child).await;
+                if !ended {
+                    gate.mark_lingering();
+                    return Ok((child, Change::Lingering));
+                }
+                scope.revive(&child);
+                match gate.ran_again(generation).await {
+                    Ok(_) => Ok((child, Change::Done)),
+                    Err(_) => Err(not_applicable("restart_child", &child)),
+                }
+            },
+        )
+        .await
+    }
+
+    /// Stops a child and keeps it down until it is resumed. Waits until its run has ended.
+    ///
+    /// # Errors
+    ///
+    /// An unknown path; a child in quarantine, done, or being removed.
+    pub async fn pause_child(
+        &self,
+        path: impl Into<SupervisorPath>,
+        by: &CommandMeta,
+    ) -> Result<CommandOutcome, SupervisorError> {
+        let path = path.into();
+        let target = self.target(&path);
+        self.command(
+            "pause_child",
+            path,
+            by,
+            target,
+            |Target { scope, child }, correlation| async move {
+                let gate = child.gate();
+                match gate.status() {
+                    ChildStatus::Paused => return Ok((child, Change::AlreadySo)),
+                    ChildStatus::Finished | ChildStatus::Quarantined { .. } => {
+                        return Err(not_applicable("pause_child", &child));
+                    }
+                    _ if gate.is_ending() => return Err(not_applicable("pause_child", &child)),
+                    _ => {}
+                }
+                let request = StopRequest {
+                    correlation,
+                    ..scope.stop_request(&child)
+                };
+                let change = if gate.pause_with(request) {
+                    Change::Done
+                } else {
+                    Change::AlreadySo
+                };
+                Ok(settled(&scope, child, change).await)
+            },
+        )
+        .await
+    }
+
+    /// Stops a child and holds it in quarantine until it is resumed. Waits until its run has ended.
+    ///
+    /// # Errors
+    ///
+    /// An unknown path; a child that is done or being removed.
+    pub async fn quarantine_child(
+        &self,
+        path: impl Into<SupervisorPath>,
+        by: &CommandMeta,
+    ) -> Result<CommandOutcome, SupervisorError> {
+        let path = path.into();
+        let target = self.target(&path);
+        let reason = format!("by {}: {}", by.requested_by(), by.reason());
+        self.command(
+            "quarantine_child",
+            path,
+            by,
+            target,
+            |Target { scope, child }, correlation| async move {
+                let gate = child.gate();
+                if matches!(gate.status(), ChildStatus::Finished) || gate.is_ending() {
+                    return Err(not_applicable("quarantine_child", &child));
+                }
+                let request = StopRequest {
+                    correlation,
+                    ..scope.stop_request(&child)
+                };
+                let held = gate.quarantine_with(reason, None, request);
+                Ok(settled(
+                    &scope,
+                    child,
+                    if held {
+                        Change::Done
+                    } else {
+                        Change::AlreadySo
+                    },
+                )
+                .await)
+            },
+        )
+        .await
+    }
+
+    /// Releases a child that is paused or in quarantine, with fuse and backoff as new.
+    ///
+    /// # Errors
+    ///
+    /// An unknown path; a child that is done, failed, or being removed.
+    pub async fn resume_child(
+        &self,
+        path: impl Into<SupervisorPath>,
+        by: &CommandMeta,
+    ) -> Result<CommandOutcome, SupervisorError> {
+        let path = path.into();
+        let target = self.target(&path);
+        self.command(
+            "resume_child",
+            path,
+            by,
+            target,
+            |Target { scope, child }, correlation| async move {
+                let gate = child.gate();
+                let change = match gate.release_with(correlation) {
+                    Some(HoldReason::Paused | HoldReason::Quarantined) => Change::Done,
+                    None if gate.is_ended() || gate.is_ending() => {
+                        return Err(not_applicable("resume_child", &child));
+                    }
+                    None => Change::AlreadySo,
+                };
+                scope.revive(&child);
+                Ok((child, change))
+            },
+        )
+        .await
+    }
+
+    /// Waits until a child is ready, and answers which run is.
+    ///
+    /// # Errors
+    ///
+    /// An unknown path; a child that is down for good or held, so that it will not be ready by itself.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn wait_ready(
+        &self,
+        path: impl Into<SupervisorPath>,
+    ) -> Result<u64, SupervisorError> {
+        let path = path.into();
+        let child = self.find(&path)?;
+        child
+            .gate()
+            .ready()
+            .await
+            .map_err(|status| SupervisorError::NotApplicable {
+                command: "wait_ready",
+                path,
+                status: status.to_string(),
+            })
+    }
+
+    fn target(&self, path: &SupervisorPath) -> Result<Target, SupervisorError> {
+        let child = self.find(path)?;
+        let parent = match path.parent() {
+            Some(parent) if !parent.is_root() => {
+                let parent = self.find(&parent)?;
+                parent
+                    .scope()
+                    .cloned()
+                    .ok_or(SupervisorError::NotASupervisor { path: path.clone() })?
+            }
+            _ => self.scope().clone(),
+        };
+        Ok(Target {
+            scope: parent,
+            child,
+        })
+    }
+
+    /// Takes a command in, carries it out in a task of its own, and records how it went.
+    async fn command<T, F, Fut>(
+        &self,
+        command: &'static str,
+        path: SupervisorPath,
+        by: &CommandMeta,
+        target: Result<T, SupervisorError>,
+        carry_out: F,
+    ) -> Result<CommandOutcome, SupervisorError>
+    where
+        F: FnOnce(T, u64) -> Fut,
+        Fut: Future<Output = Result<(Arc<Child>, Change), SupervisorError>> + Send + 'static,
+    {
+        // An answer that comes at once, before anything of the tree's is touched.
+        let admitted = if self.tree().is_closing() {
+            Err(SupervisorError::ShuttingDown)
+        } else if !self.is_alive() {
+            Err(SupervisorError::ControlPlaneStopped)
+        } else {
+            let permit = self.shared().commands.clone().try_acquire_owned();
+            permit.map_err(|_| SupervisorError::Busy {
+                capacity: self.shared().capacity,
+            })
+        };
+        let (permit, target) = match admitted.and_then(|permit| Ok((permit, target?))) {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                self.refused(command, &path, by, &error);
+                return Err(error);
+            }
+        };
+        let correlation = self.accepted(command, &path, by);
+        let handle = self.downgrade();
+        let tree = self.tree().clone();
+        let carried_out = carry_out(target, correlation);
+        let task = tokio::spawn(async move {
+            let result = carried_out.await.map(|(child, change)| CommandOutcome {
+                command,
+                instance: child.ctx.instance(),
+                generation: child.gate().generation(),
+                status: child.gate().status().to_string(),
+                change,
+                path: child.path(),
+            });
+            let outcome = match &result {
+                Ok(outcome) => outcome.to_string(),
+                Err(error) => error.to_string(),
+            };
+            let event = TreeEvent::CommandCompleted {
+                command: command.into(),
+                outcome: outcome.into(),
+            };
+            tree.record(&path, event, correlation);
+            drop((permit, handle));
+            result
+        });
+        task.await.unwrap_or(Err(SupervisorError::ShuttingDown))
+    }
+
+    pub(super) fn accepted(
+        &self,
+        command: &'static str,
+        path: &SupervisorPath,
+        by: &CommandMeta,
+    ) -> u64 {
+        let (requested_by, reason) = by.shared();
+        let event = TreeEvent::CommandAccepted {
+            command: command.into(),
+            requested_by,
+            reason,
+        };
+        self.tree().record(path, event, 0)
+    }
+
+    pub(super) fn completed(
+        &self,
+        command: &'static str,
+        path: &SupervisorPath,
+        outcome: &str,
+        correlation: u64,
+    ) {
+        let event = TreeEvent::CommandCompleted {
+            command: command.into(),
+            outcome: outcome.into(),
+        };
+        self.tree().record(path, event, correlation);
+    }
+
+    fn refused(
+        &self,
+        command: &'static str,
+        path: &SupervisorPath,
+        by: &CommandMeta,
+        error: &SupervisorError,
+    ) {
+        let (requested_by, reason) = by.shared();
+        let error = error.to_string().into();
+        let event = TreeEvent::CommandRefused {
+            command: command.into(),
+            requested_by,
+            reason,
+            error,
+        };
+        self.tree().record(path, event, 0);
+    }
+}
+
+/// A child and the supervisor it stands under.
+struct Target {
+    scope: Arc<Scope>,
+    child: Arc<Child>,
+}
+
+async fn settled(scope: &Arc<Scope>, child: Arc<Child>, change: Change) -> (Arc<Child>, Change) {
+    if scope.settle(&child).await {
+        return (child, change);
+    }
+    child.gate().mark_lingering();
+    (child, Change::Lingering)
+}
+
+fn not_applicable(command: &'static str, child: &Child) -> SupervisorError {
+    SupervisorError::NotApplicable {
+        command,
+        path: child.path(),
+        status: child.gate().status().to_string(),
+    }
+}

@@ -1,0 +1,80 @@
+use std::{fmt, time::Duration};
+
+use serde::Serialize;
+use supervisor_layers::serde_millis;
+
+use crate::{shutdown::ShutdownResult, spec::SupervisorPath};
+
+/// What a command came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CommandOutcome {
+    /// Which command.
+    pub command: &'static str,
+    /// The child.
+    pub path: SupervisorPath,
+    /// Which addition of it.
+    pub instance: u64,
+    /// Its current or last run.
+    pub generation: u64,
+    /// What it did.
+    pub change: Change,
+    /// What the child is doing now, in words.
+    pub status: String,
+}
+
+/// What a command changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// What it says.
+    Done,
+    /// Nothing: it was so already.
+    AlreadySo,
+    /// What it says, but a run that cannot be ended goes on.
+    Lingering,
+}
+
+impl fmt::Display for CommandOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let change = match self.change {
+            Change::Done => "done",
+            Change::AlreadySo => "was so already",
+            Change::Lingering => "done, but its run cannot be ended and goes on",
+        };
+        write!(
+            f,
+            "{} {}: {change}; {}",
+            self.command, self.path, self.status
+        )
+    }
+}
+
+/// How a tree, or its control plane, came to its end; the same for everybody who joins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RuntimeExitReport {
+    /// How.
+    pub outcome: ExitOutcome,
+    /// How long the tree had been up.
+    #[serde(rename = "uptime_ms", with = "serde_millis")]
+    pub uptime: Duration,
+    /// The shutdown; absent while the tree goes on.
+    pub shutdown: Option<ShutdownResult>,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ExitOutcome {
+    /// Somebody asked for it.
+    ShutDown,
+    /// Its significant children were done.
+    Finished,
+    /// The root supervisor gave up.
+    GaveUp {
+        /// Why.
+        reason: String,
+    },
+    /// Only the control plane was stopped; supervision goes on.
+    ControlPlaneStopped,
+}

@@ -1,0 +1,225 @@
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use supervisor_layers::context::{Recorded, RunId};
+use tokio::{sync::Notify, time::Instant};
+
+use super::{EventKind, SupervisorEvent};
+use crate::spec::SupervisorPath;
+
+/// The tree's memory: a ring of compact records under one sequence.
+pub(crate) struct Journal {
+    epoch: Arc<str>,
+    born: Instant,
+    born_at: SystemTime,
+    capacity: usize,
+    /// How far behind a reader may be.
+    reach: u64,
+    /// The sequence of the last record; readable without the lock.
+    head: AtomicU64,
+    ring: Mutex<Ring>,
+    grown: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Ring {
+    records: VecDeque<Record>,
+    closed: bool,
+}
+
+struct Record {
+    uptime: Duration,
+    path: Arc<str>,
+    instance: u64,
+    generation: u64,
+    attempt: u32,
+    correlation: u64,
+    kind: EventKind,
+}
+
+/// Whose event it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    pub(crate) path: &'a Arc<str>,
+    pub(crate) instance: u64,
+    pub(crate) generation: u64,
+    pub(crate) attempt: u32,
+}
+
+impl<'a> From<RunId<'a>> for Origin<'a> {
+    fn from(run: RunId<'a>) -> Self {
+        Self {
+            path: run.path,
+            instance: run.instance,
+            generation: run.generation,
+            attempt: run.attempt,
+        }
+    }
+}
+
+/// What a reader finds at its cursor.
+pub(super) enum Read {
+    /// Events from the cursor on.
+    Events(VecDeque<SupervisorEvent>),
+    /// Nothing yet.
+    Empty,
+    /// So many are no longer to be had; the cursor is to go on from there.
+    Gap { missed: u64, next: u64 },
+    /// Nothing any more.
+    Closed,
+}
+
+impl Journal {
+    const BATCH: usize = 64;
+
+    pub(crate) fn new(capacity: usize, reach: usize) -> Self {
+        Self {
+            epoch: epoch().into(),
+            born: Instant::now(),
+            born_at: SystemTime::now(),
+            capacity: capacity.max(1),
+            reach: u64::try_from(reach.max(1)).unwrap_or(u64::MAX),
+            head: AtomicU64::new(0),
+            ring: Mutex::default(),
+            grown: Arc::default(),
+        }
+    }
+
+    pub(crate) fn epoch(&self) -> &Arc<str> {
+        &self.epoch
+    }
+
+    pub(crate) fn uptime(&self) -> Duration {
+        self.born.elapsed()
+    }
+
+    /// The sequence of the last event.
+    pub(crate) fn head(&self) -> u64 {
+        self.head.load(Ordering::Acquire)
+    }
+
+    /// Appends events of one origin. With no correlation given, they are tied to the first of them if it
+    /// is an `opens` one.
+    pub(crate) fn append<K: Into<EventKind>>(
+        &self,
+        origin: Origin<'_>,
+        kinds: impl IntoIterator<Item = K>,
+        correlation: u64,
+    ) -> Recorded {
+        let uptime = self.born.elapsed();
+        let mut ring = self.ring();
+        let mut sequence = self.head.load(Ordering::Relaxed);
+        let mut correlation = correlation;
+        for kind in kinds {
+            let kind = kind.into();
+            sequence += 1;
+            if correlation == 0 && opens(&kind) {
+                correlation = sequence;
+            }
+            if ring.records.len() == self.capacity {
+                ring.records.pop_front();
+            }
+            ring.records.push_back(Record {
+                uptime,
+                path: origin.path.clone(),
+                instance: origin.instance,
+                generation: origin.generation,
+                attempt: origin.attempt,
+                correlation,
+                kind,
+            });
+        }
+        self.head.store(sequence, Ordering::Release);
+        drop(ring);
+        self.grown.notify_waiters();
+        Recorded {
+            sequence,
+            correlation,
+        }
+    }
+
+    /// No more events will come: readers end when they have read all.
+    pub(crate) fn close(&self) {
+        self.ring().closed = true;
+        self.grown.notify_waiters();
+    }
+
+    pub(super) fn grown(&self) -> Arc<Notify> {
+        self.grown.clone()
+    }
+
+    pub(super) fn read(&self, next: u64) -> Read {
+        let ring = self.ring();
+        let head = self.head.load(Ordering::Relaxed);
+        if next > head {
+            return if ring.closed {
+                Read::Closed
+            } else {
+                Read::Empty
+            };
+        }
+        let first = head + 1 - ring.records.len() as u64;
+        let reachable = first.max((head + 1).saturating_sub(self.reach));
+        if next < reachable {
+            return Read::Gap {
+                missed: reachable - next,
+                next: reachable,
+            };
+        }
+        let skip = usize::try_from(next - first).unwrap_or(usize::MAX);
+        let records = ring.records.iter().skip(skip).take(Self::BATCH);
+        Read::Events(
+            records
+                .zip(next..)
+                .map(|(record, sequence)| self.expand(record, sequence))
+                .collect(),
+        )
+    }
+
+    fn expand(&self, record: &Record, sequence: u64) -> SupervisorEvent {
+        SupervisorEvent {
+            schema: SupervisorEvent::SCHEMA,
+            epoch: self.epoch.clone(),
+            sequence,
+            at: self.born_at + record.uptime,
+            uptime: record.uptime,
+            path: SupervisorPath::of(record.path.clone()),
+            instance: record.instance,
+            generation: record.generation,
+            attempt: record.attempt,
+            correlation_id: (record.correlation != 0).then_some(record.correlation),
+            kind: record.kind.clone(),
+        }
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An exit and a command open a chain of consequences.
+fn opens(kind: &EventKind) -> bool {
+    use supervisor_layers::LifecycleEvent::{Exited, Unhealthy};
+
+    matches!(
+        kind,
+        EventKind::Lifecycle(Exited { .. } | Unhealthy { .. })
+            | EventKind::Tree(
+                super::TreeEvent::CommandAccepted { .. } | super::TreeEvent::CommandRefused { .. }
+            )
+    )
+}
+
+/// Unique to this life of the process: its id and the nanosecond it was asked.
+fn epoch() -> String {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    format!("{:x}-{:x}", std::process::id(), now.as_nanos())
+}

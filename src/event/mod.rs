@@ -1,0 +1,9 @@
+//! What happened: one event type, the journal that remembers it, subscriptions that read it.
+
+mod journal;
+mod kind;
+mod stream;
+
+pub(crate) use journal::{Journal, Origin};
+pub use kind::{EventKind, SupervisorEvent, TreeEvent};
+pub use stream::{EventItem, EventStream};

@@ -1,0 +1,8 @@
+//! The end of a tree: four stages, and a report of what was counted.
+
+mod report;
+
+pub use report::{
+    ChildShutdown, ChildShutdownStatus, ShutdownPipelineReport, ShutdownReconcileReport,
+    ShutdownResult, ShutdownStage, SocketStatus, Straggler,
+};

@@ -1,0 +1,6 @@
+//! What is: the tree at one moment, read from the children's slots.
+
+mod display;
+mod node;
+
+pub use node::{ExitState, NodeState, SupervisorNode, TreeState};

@@ -1,0 +1,265 @@
+use std::{sync::Arc, time::Duration};
+
+use supervisor_layers::{
+    FailureKind, RestartAction, StopCause, TaskFailure,
+    context::{LastExit, StartOutcome, StopRequest},
+};
+
+use super::{Child, Scope, driver, strategy};
+use crate::{event::TreeEvent, spec::SupervisionStrategy};
+
+impl Scope {
+    /// Starts all children in order. The first life does not retry; a later one does, under the limits.
+    pub(super) async fn bring_up_all(self: &Arc<Self>, first: bool) -> Result<(), TaskFailure> {
+        let members = self.children();
+        if first {
+            return self.start_first(&members).await;
+        }
+        for child in &members {
+            // Runs of a life that was dropped may take their time to end.
+            child.over().await;
+            child.gate().reopen(false);
+            child.gate().hold_for_group(true);
+            driver::spawn(self, child);
+        }
+        self.start_group(members, Duration::ZERO)
+            .await
+            .map_err(|reason| TaskFailure::new(FailureKind::IntensityExceeded, reason))
+    }
+
+    /// A child whose start is not waited for is only looked after before the next one that is.
+    async fn start_first(self: &Arc<Self>, members: &[Arc<Child>]) -> Result<(), TaskFailure> {
+        let mut unseen = 0;
+        for (at, child) in members.iter().enumerate() {
+            self.launch(child);
+            if child.starts_explicitly() {
+                for child in &members[unseen..=at] {
+                    self.first_start(child).await?;
+                }
+                unseen = at + 1;
+            }
+        }
+        for child in &members[unseen..] {
+            self.first_start(child).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn launch(self: &Arc<Self>, child: &Arc<Child>) {
+        child.gate().reopen(true);
+        driver::spawn(self, child);
+    }
+
+    /// Waits for a first start, which has to succeed.
+    pub(super) async fn first_start(&self, child: &Arc<Child>) -> Result<(), TaskFailure> {
+        let gate = child.gate();
+        let outcome = match child.start_timeout().filter(|_| child.starts_explicitly()) {
+            None => gate.started(0).await,
+            Some(limit) => match self.started_within(child, limit).await {
+                Some(outcome) => outcome,
+                None => return Err(self.not_started(child, &format!("not ready within {limit:?}"))),
+            },
+        };
+        match outcome {
+            StartOutcome::Started | StartOutcome::Held => Ok(()),
+            StartOutcome::Exited(last) if is_finished(&last) => Ok(()),
+            StartOutcome::Exited(last) => Err(self.not_started(child, &describe(&last))),
+            StartOutcome::Ended => Err(self.not_started(child, "its service will not run")),
+            StartOutcome::Ending(cause) => {
+                let reason = format!("the start of {} was stopped for {cause}", child.path());
+                Err(TaskFailure::new(FailureKind::StartFailed, reason))
+            }
+        }
+    }
+
+    /// The watchdog of the default stack ends a late start itself; a stack without one is ended here.
+    async fn started_within(&self, child: &Child, limit: Duration) -> Option<StartOutcome> {
+        let gate = child.gate();
+        let mut started = std::pin::pin!(gate.started(0));
+        let mut due = tokio::time::Instant::now() + limit;
+        loop {
+            if let Ok(outcome) = tokio::time::timeout_at(due, started.as_mut()).await {
+                return Some(outcome);
+            }
+            if child.ctx.snapshot().settings.start_timeout.is_some() {
+                return Some(started.await);
+            }
+            match gate.start_extended().filter(|&extended| extended > due) {
+                Some(extended) => due = extended,
+                None => return None,
+            }
+        }
+    }
+
+    fn not_started(&self, child: &Child, reason: &str) -> TaskFailure {
+        self.tree()
+            .note_start_failure(&child.path(), reason.to_owned());
+        TaskFailure::new(
+            FailureKind::StartFailed,
+            format!("{} could not be started: {reason}", child.path()),
+        )
+    }
+
+    /// Stops the failed child's group in reverse order and starts it again in order.
+    pub(super) async fn restart_group(
+        self: &Arc<Self>,
+        instance: u64,
+        generation: u64,
+        delay: Duration,
+    ) -> Result<(), Arc<str>> {
+        let Some(failed) = self.by_instance(instance) else {
+            return Ok(());
+        };
+        // A notice is old when its child has run since, in somebody else's group restart.
+        if failed.gate().generation() != generation || !failed.gate().waits_for_group() {
+            return Ok(());
+        }
+        if !self.core.charge_intensity() {
+            return Err(self.core.exceeded());
+        }
+        let members = self.group_of(&failed);
+        self.core.record(
+            TreeEvent::GroupRestartBegun {
+                strategy: self.strategy,
+                failed: failed.path(),
+                members: members.len(),
+                delay,
+            },
+            0,
+        );
+        self.count_group_restart();
+        self.stop_group(&members).await;
+        self.start_group(members, delay).await
+    }
+
+    fn group_of(&self, failed: &Child) -> Vec<Arc<Child>> {
+        let children = self.children();
+        let ranks: std::collections::BTreeSet<u64> = strategy::group(
+            self.strategy,
+            children.iter().map(|child| child.rank),
+            failed.rank,
+        )
+        .collect();
+        children
+            .into_iter()
+            .filter(|child| ranks.contains(&child.rank))
+            .collect()
+    }
+
+    /// Starts children that wait for their group, in order, each when the one before has started. A start
+    /// that fails is tried again under the intensity: from the one that failed, or all of them anew.
+    async fn start_group(
+        self: &Arc<Self>,
+        mut members: Vec<Arc<Child>>,
+        mut delay: Duration,
+    ) -> Result<(), Arc<str>> {
+        loop {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            let Some((failed, backoff)) = self.start_in_order(&members).await else {
+                let started = members
+                    .iter()
+                    .filter(|child| child.gate().is_active())
+                    .count();
+                self.core
+                    .record(TreeEvent::GroupRestartEnded { started }, 0);
+                return Ok(());
+            };
+            if !self.core.charge_intensity() {
+                return Err(self.core.exceeded());
+            }
+            delay = backoff;
+            match self.strategy {
+                SupervisionStrategy::OneForAll => {
+                    members = self.group_of(&failed);
+                    self.stop_group(&members).await;
+                }
+                SupervisionStrategy::OneForOne | SupervisionStrategy::RestForOne => {
+                    members.retain(|child| child.rank >= failed.rank);
+                }
+            }
+        }
+    }
+
+    /// The child whose start failed, with its delay; `None` when all that may run have started.
+    async fn start_in_order(
+        self: &Arc<Self>,
+        members: &[Arc<Child>],
+    ) -> Option<(Arc<Child>, Duration)> {
+        for child in members {
+            let gate = child.gate();
+            if gate.is_ending() {
+                continue;
+            }
+            let generation = gate.generation();
+            if child.is_over() {
+                // Its task was aborted with a run that did not end otherwise.
+                gate.reopen(false);
+                driver::spawn(self, child);
+            } else {
+                gate.hold_for_group(false);
+            }
+            if self.strategy == SupervisionStrategy::OneForOne {
+                // It retries in its own task; ready, or down for good, is all there is to wait for.
+                if child.starts_explicitly() {
+                    let _ = gate.ready().await;
+                }
+                continue;
+            }
+            if let StartOutcome::Exited(last) = gate.started(generation).await
+                && let Some(RestartAction::RestartGroup { delay }) =
+                    last.decision.map(|decision| decision.action)
+            {
+                return Some((child.clone(), delay));
+            }
+        }
+        None
+    }
+
+    async fn stop_group(self: &Arc<Self>, members: &[Arc<Child>]) {
+        for child in members {
+            child.gate().hold_for_group(true);
+        }
+        for child in members.iter().rev() {
+            if child.restart_type() == supervisor_layers::RestartType::Temporary {
+                child
+                    .gate()
+                    .end(StopCause::Removal, self.stop_request(child));
+                self.settle(child).await;
+                continue;
+            }
+            child
+                .gate()
+                .stop_run(StopCause::Sibling, self.stop_request(child));
+            if !self.settle(child).await {
+                // The group goes on without it; its late end lets it run again.
+                child.gate().mark_lingering();
+                child.gate().hold_for_group(false);
+            }
+        }
+    }
+
+    /// How a run is stopped whose stack brings no grace of its own.
+    pub(crate) fn stop_request(&self, child: &Child) -> StopRequest {
+        let own = child.scope().is_some() || child.ctx.snapshot().settings.grace.is_some();
+        let deadline = (!own).then(|| tokio::time::Instant::now() + self.grace);
+        StopRequest {
+            deadline,
+            cap: *self.tree().budget().borrow(),
+            correlation: 0,
+        }
+    }
+}
+
+fn is_finished(last: &LastExit) -> bool {
+    last.decision
+        .is_some_and(|decision| decision.action == RestartAction::Finish)
+}
+
+fn describe(last: &LastExit) -> String {
+    match &last.message {
+        Some(message) => format!("{}: {message}", last.exit),
+        None => format!("{} before it had started", last.exit),
+    }
+}

@@ -1,0 +1,222 @@
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use supervisor_layers::{
+    ChildPolicy, Gate, RestartType, SupervisedLayer, TaskContext,
+    context::{ContextSpec, ReadinessPolicy},
+};
+use tokio::{sync::Notify, task::AbortHandle, time::Instant};
+use tower_layer::Layer;
+
+use super::{Scope, core::ScopeCore, supervise::SupervisorService, tree::lock};
+use crate::spec::{BoxedChild, Build, ChildSpec, OnFuseBlown, SupervisionStrategy, SupervisorPath};
+
+/// A child that was added: its declaration, its slot, and its task while it has one.
+pub(crate) struct Child {
+    pub(crate) ctx: TaskContext,
+    pub(super) rank: u64,
+    /// Part of the supervisor's declaration; comes back with a new life of it.
+    pub(super) declared: bool,
+    pub(crate) kind: ChildKind,
+    pub(crate) significant: bool,
+    pub(crate) depends_on: Vec<String>,
+    pub(crate) tags: Vec<String>,
+    policy: ChildPolicy,
+    readiness: ReadinessPolicy,
+    on_fuse_blown: OnFuseBlown,
+    task: Mutex<Option<AbortHandle>>,
+    over: AtomicBool,
+    ended: Notify,
+    asked: Mutex<Option<Instant>>,
+}
+
+/// What a child is.
+pub(crate) enum ChildKind {
+    /// A service.
+    Worker(Arc<dyn Build>),
+    /// A supervisor with children of its own.
+    Supervisor(Arc<Scope>),
+}
+
+impl Child {
+    pub(super) fn worker(
+        spec: ChildSpec,
+        rank: u64,
+        declared: bool,
+        core: &Arc<ScopeCore>,
+        strategy: SupervisionStrategy,
+    ) -> Arc<Self> {
+        let path = core.path.child(&spec.id);
+        Arc::new(Self {
+            ctx: context(path, core, strategy, spec.readiness),
+            rank,
+            declared,
+            kind: ChildKind::Worker(spec.build),
+            significant: spec.significant,
+            depends_on: spec.depends_on,
+            tags: spec.tags,
+            policy: spec.policy,
+            readiness: spec.readiness,
+            on_fuse_blown: spec.on_fuse_blown,
+            task: Mutex::default(),
+            over: AtomicBool::new(true),
+            ended: Notify::new(),
+            asked: Mutex::default(),
+        })
+    }
+
+    pub(super) fn supervisor(
+        scope: Arc<Scope>,
+        rank: u64,
+        core: &Arc<ScopeCore>,
+        strategy: SupervisionStrategy,
+    ) -> Arc<Self> {
+        let readiness = ReadinessPolicy::Explicit;
+        Arc::new(Self {
+            ctx: context(scope.path().clone(), core, strategy, readiness),
+            rank,
+            declared: true,
+            significant: scope.as_child.significant,
+            depends_on: scope.as_child.depends_on.clone(),
+            tags: scope.as_child.tags.clone(),
+            policy: scope.as_child.policy,
+            readiness,
+            on_fuse_blown: match scope.as_child.policy.quarantine {
+                Some(_) => OnFuseBlown::Quarantine,
+                None => OnFuseBlown::Escalate,
+            },
+            kind: ChildKind::Supervisor(scope),
+            task: Mutex::default(),
+            over: AtomicBool::new(true),
+            ended: Notify::new(),
+            asked: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn path(&self) -> SupervisorPath {
+        SupervisorPath::from(self.ctx.path())
+    }
+
+    pub(crate) fn gate(&self) -> Gate {
+        self.ctx.gate()
+    }
+
+    pub(crate) fn scope(&self) -> Option<&Arc<Scope>> {
+        match &self.kind {
+            ChildKind::Worker(_) => None,
+            ChildKind::Supervisor(scope) => Some(scope),
+        }
+    }
+
+    /// The stack, built anew.
+    pub(super) fn build(&self) -> Box<dyn BoxedChild> {
+        match &self.kind {
+            ChildKind::Worker(build) => build.build(&self.policy),
+            ChildKind::Supervisor(scope) => Box::new(
+                SupervisedLayer::new(self.policy).layer(SupervisorService::new(scope.clone())),
+            ),
+        }
+    }
+
+    /// Whether its start is waited for before the next child's.
+    pub(super) fn starts_explicitly(&self) -> bool {
+        self.readiness == ReadinessPolicy::Explicit
+    }
+
+    /// How long its start may take where no watchdog in its stack looks after it.
+    pub(super) fn start_timeout(&self) -> Option<Duration> {
+        match self.kind {
+            ChildKind::Worker(_) => self.policy.watchdog.start_limit(),
+            ChildKind::Supervisor(_) => None,
+        }
+    }
+
+    pub(crate) fn restart_type(&self) -> RestartType {
+        self.ctx
+            .snapshot()
+            .settings
+            .restart
+            .unwrap_or(self.policy.restart)
+    }
+
+    pub(super) fn on_fuse_blown(&self) -> OnFuseBlown {
+        self.on_fuse_blown
+    }
+
+    /// Levels of supervisors from here down; each adds its own wait to the end of a shutdown.
+    pub(super) fn height(&self) -> u32 {
+        self.scope().map_or(0, |scope| 1 + scope.height())
+    }
+
+    // Its task.
+
+    pub(super) fn started(&self, task: AbortHandle) {
+        *lock(&self.task) = Some(task);
+    }
+
+    pub(super) fn begin_task(&self) {
+        self.over.store(false, Ordering::Release);
+    }
+
+    pub(super) fn end_task(&self) {
+        self.over.store(true, Ordering::Release);
+        self.ended.notify_waiters();
+    }
+
+    pub(super) fn abort(&self) {
+        if let Some(task) = lock(&self.task).as_ref() {
+            task.abort();
+        }
+    }
+
+    /// Whether it has no task.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    /// Waits until it has no task.
+    pub(super) async fn over(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.is_over() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Notes that it has been asked to stop, and answers since when it has been.
+    pub(super) fn asked_to_stop(&self) -> Instant {
+        *lock(&self.asked).get_or_insert_with(Instant::now)
+    }
+}
+
+fn context(
+    path: SupervisorPath,
+    core: &Arc<ScopeCore>,
+    strategy: SupervisionStrategy,
+    readiness: ReadinessPolicy,
+) -> TaskContext {
+    let spec = ContextSpec {
+        instance: core.tree.next_instance(),
+        readiness,
+        grouped: strategy != SupervisionStrategy::OneForOne,
+        generation: 0,
+    };
+    TaskContext::supervised(path.shared(), core.clone(), spec)
+}
+
+impl fmt::Debug for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Child")
+            .field("ctx", &self.ctx)
+            .field("over", &self.is_over())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,152 @@
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use supervisor_layers::{
+    FuseLimit, LifecycleEvent, Owner, RestartAction, RestartDecision,
+    context::{Recorded, RunId},
+    policy::{FuseReading, SlidingLog},
+};
+use tokio::{sync::Notify, time::Instant};
+
+use super::{Tree, tree::lock};
+use crate::{
+    event::{Origin, TreeEvent},
+    spec::SupervisorPath,
+};
+
+/// What a supervisor's children know of it: where to record, whether a restart may pass, whom to tell.
+///
+/// Apart from the supervisor itself, which owns the children, so that they do not keep each other alive.
+pub(crate) struct ScopeCore {
+    pub(super) path: SupervisorPath,
+    pub(crate) tree: Arc<Tree>,
+    limit: FuseLimit,
+    origin: Instant,
+    intensity: Mutex<SlidingLog>,
+    notices: Mutex<VecDeque<Notice>>,
+    noticed: Notify,
+}
+
+/// What a child's task tells its supervisor: only what concerns siblings.
+#[derive(Debug)]
+pub(super) enum Notice {
+    /// The group of this child is to restart.
+    Restart {
+        instance: u64,
+        generation: u64,
+        delay: Duration,
+    },
+    /// The supervisor is to give up.
+    Escalate { reason: Arc<str> },
+    /// A significant child ended by itself.
+    SignificantEnded,
+}
+
+impl ScopeCore {
+    pub(super) fn new(path: SupervisorPath, tree: Arc<Tree>, limit: FuseLimit) -> Self {
+        Self {
+            path,
+            tree,
+            limit,
+            origin: Instant::now(),
+            intensity: Mutex::default(),
+            notices: Mutex::default(),
+            noticed: Notify::new(),
+        }
+    }
+
+    pub(super) fn notify(&self, notice: Notice) {
+        lock(&self.notices).push_back(notice);
+        self.noticed.notify_one();
+    }
+
+    /// # Cancel safety
+    ///
+    /// A notice is taken only when this returns it.
+    pub(super) async fn next_notice(&self) -> Notice {
+        loop {
+            if let Some(notice) = lock(&self.notices).pop_front() {
+                return notice;
+            }
+            self.noticed.notified().await;
+        }
+    }
+
+    pub(super) fn forget_notices(&self) {
+        lock(&self.notices).clear();
+    }
+
+    /// A new life of the supervisor counts anew.
+    pub(super) fn reset_intensity(&self) {
+        lock(&self.intensity).clear();
+    }
+
+    /// Counts one restart; `false` is one too many.
+    pub(super) fn charge_intensity(&self) -> bool {
+        !lock(&self.intensity)
+            .charge(self.limit, self.origin.elapsed())
+            .blown
+    }
+
+    pub(crate) fn intensity(&self) -> FuseReading {
+        let used = lock(&self.intensity).used(self.limit, self.origin.elapsed());
+        FuseReading {
+            used,
+            limit: self.limit,
+            blown: used > self.limit.failures,
+        }
+    }
+
+    pub(super) fn record(&self, event: TreeEvent, correlation: u64) -> u64 {
+        self.tree.record(&self.path, event, correlation)
+    }
+
+    pub(super) fn exceeded(&self) -> Arc<str> {
+        self.record(
+            TreeEvent::IntensityExceeded {
+                restarts: self.limit.failures,
+                period: self.limit.window,
+            },
+            0,
+        );
+        format!(
+            "intensity exceeded: more than {} restarts in {:?}",
+            self.limit.failures, self.limit.window
+        )
+        .into()
+    }
+}
+
+impl Owner for ScopeCore {
+    fn record(&self, run: RunId<'_>, steps: &[LifecycleEvent], correlation: u64) -> Recorded {
+        self.tree
+            .journal
+            .append(Origin::from(run), steps.iter().cloned(), correlation)
+    }
+
+    fn admit_restart(&self) -> bool {
+        self.charge_intensity()
+    }
+
+    fn is_closing(&self) -> bool {
+        self.tree.is_closing()
+    }
+
+    fn decided(&self, run: RunId<'_>, decision: &RestartDecision) {
+        match decision.action {
+            RestartAction::RestartGroup { delay } => self.notify(Notice::Restart {
+                instance: run.instance,
+                generation: run.generation,
+                delay,
+            }),
+            RestartAction::Escalate => {
+                let reason = self.exceeded();
+                self.notify(Notice::Escalate { reason });
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,125 @@
+use std::{future::poll_fn, sync::Arc, task::Poll};
+
+use supervisor_layers::{
+    FailureKind, RestartType, StopCause, TaskContext, TaskFailure, context::NextRun,
+    task::catch_panic,
+};
+
+use super::{Child, Scope, core::Notice};
+use crate::spec::{BoxedChild, OnFuseBlown};
+
+/// Starts the child's task.
+pub(super) fn spawn(scope: &Arc<Scope>, child: &Arc<Child>) {
+    child.begin_task();
+    let over = Over {
+        child: child.clone(),
+        finished: false,
+    };
+    let task = scope
+        .tree()
+        .tasks
+        .spawn(drive(scope.clone(), child.clone(), over));
+    child.started(task.abort_handle());
+}
+
+/// One child's task: owns its service and calls it whenever the gate lets a life begin.
+async fn drive(scope: Arc<Scope>, child: Arc<Child>, mut over: Over) {
+    let gate = child.gate();
+    let mut service: Option<Box<dyn BoxedChild>> = None;
+    let cause = loop {
+        let ctx = match gate.next_run().await {
+            NextRun::End(cause) => break cause,
+            NextRun::Run(ctx) => ctx,
+        };
+        let generation = ctx.generation();
+        let result = live(&child, &mut service, ctx).await;
+        gate.end_life(generation, result.as_ref().map(|&()| ()))
+            .await;
+        if after_life(&scope, &child, result) {
+            break StopCause::Removal;
+        }
+    };
+    // A destructor of the service that panics is not to be the task's end.
+    let _ = catch_panic(move || drop(service));
+    if cause == StopCause::Removal {
+        scope.forget(&child);
+    }
+    over.finished = true;
+}
+
+/// One call of the service: one run of a bare stack, one life of a supervised one.
+async fn live(
+    child: &Child,
+    service: &mut Option<Box<dyn BoxedChild>>,
+    ctx: TaskContext,
+) -> Result<(), TaskFailure> {
+    if service.is_none() {
+        *service = Some(catch_panic(|| child.build())?);
+    }
+    let Some(service) = service else {
+        unreachable!("it was just built")
+    };
+    let ready = poll_fn(|cx| match catch_panic(|| service.poll_ready(cx)) {
+        Ok(poll) => poll,
+        Err(panic) => Poll::Ready(Err(panic)),
+    });
+    match ctx.run_until_cancelled(ready).await {
+        Some(ready) => ready?,
+        None => return Ok(()),
+    }
+    let (gate, generation) = (ctx.gate(), ctx.generation());
+    let mut life = catch_panic(|| service.call(ctx))?;
+    let mut seen_pending = false;
+    let result = poll_fn(|cx| match catch_panic(|| life.as_mut().poll(cx)) {
+        Ok(Poll::Pending) => {
+            if !std::mem::replace(&mut seen_pending, true) {
+                gate.pending(generation);
+            }
+            Poll::Pending
+        }
+        Ok(Poll::Ready(result)) => Poll::Ready(result),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await;
+    result.and(catch_panic(move || drop(life)))
+}
+
+/// What the end of a life means to the supervisor. `true`: the child is to be forgotten.
+fn after_life(scope: &Scope, child: &Child, result: Result<(), TaskFailure>) -> bool {
+    let gate = child.gate();
+    let by_itself = !scope.tree().is_closing() && !gate.is_ending() && !gate.is_held();
+    if !by_itself {
+        return false;
+    }
+    if let Err(failure) = &result {
+        let escalates = match failure.kind() {
+            FailureKind::GaveUp => child.on_fuse_blown() == OnFuseBlown::Escalate,
+            // The decision has told the supervisor already.
+            FailureKind::IntensityExceeded if child.scope().is_none() => false,
+            _ => child.significant,
+        };
+        if escalates {
+            let reason = format!("{}: {failure}", child.path()).into();
+            scope.core.notify(Notice::Escalate { reason });
+        }
+    }
+    if child.significant {
+        scope.core.notify(Notice::SignificantEnded);
+    }
+    child.restart_type() == RestartType::Temporary
+}
+
+/// Accounts for the task however it ends.
+struct Over {
+    child: Arc<Child>,
+    finished: bool,
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.child.gate().abandon();
+        }
+        self.child.end_task();
+    }
+}

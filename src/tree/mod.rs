@@ -1,0 +1,21 @@
+//! A running tree. A supervisor is a service like any other child; what concerns its children alone
+//! happens in their own tasks, what concerns siblings here.
+
+mod add;
+mod bring_up;
+mod child;
+mod core;
+mod driver;
+mod order;
+mod root;
+mod scope;
+mod strategy;
+mod supervise;
+mod take_down;
+mod tree;
+
+pub(crate) use self::core::ScopeCore;
+pub(crate) use child::Child;
+pub(crate) use root::{Root, start};
+pub(crate) use scope::Scope;
+pub(crate) use tree::Tree;

@@ -1,0 +1,242 @@
+use std::sync::Arc;
+
+use supervisor_layers::{
+    Gate, StopCause, TaskContext, TaskFailure,
+    context::{ContextSpec, NextRun, ReadinessPolicy, StartOutcome, StopRequest},
+    task::catch_panic,
+};
+use tokio::sync::watch;
+
+use super::{Scope, Tree, supervise::supervise};
+use crate::{
+    SupervisorError,
+    control::{ExitOutcome, RuntimeExitReport},
+    event::TreeEvent,
+    shutdown::{
+        ChildShutdownStatus, ShutdownPipelineReport, ShutdownReconcileReport, ShutdownResult,
+        ShutdownStage, SocketStatus, Straggler,
+    },
+    spec::{SupervisorPath, SupervisorSpec, check_id},
+};
+
+/// A running tree: its root supervisor, and how it will have ended.
+pub(crate) struct Root {
+    pub(crate) name: Arc<str>,
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) gate: Gate,
+    pub(crate) end: watch::Receiver<Option<Arc<RuntimeExitReport>>>,
+}
+
+/// Starts a tree and waits until all its children have started.
+///
+/// Dropping this future stops what has started.
+pub(crate) async fn start(mut spec: SupervisorSpec) -> Result<Root, SupervisorError> {
+    check_id(&spec.id).map_err(|source| SupervisorError::InvalidId {
+        parent: SupervisorPath::root(),
+        source,
+    })?;
+    let tree = Tree::new(&spec);
+    let name: Arc<str> = spec.id.as_str().into();
+    let cancel_on = spec.tree.cancel_on.take();
+    let scope = Scope::build(spec, SupervisorPath::root(), &tree)?;
+    let ctx = TaskContext::supervised(
+        SupervisorPath::root().shared(),
+        scope.core().clone(),
+        ContextSpec {
+            readiness: ReadinessPolicy::Explicit,
+            ..ContextSpec::default()
+        },
+    );
+    let gate = ctx.gate();
+    let (send, mut end) = watch::channel(None);
+    let guard = StopOnDrop {
+        tree: tree.clone(),
+        armed: true,
+    };
+    tokio::spawn(run(scope.clone(), ctx, send));
+    if let Some(token) = cancel_on {
+        let tree = tree.clone();
+        let mut end = end.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = token.cancelled() => {
+                    tree.request_shutdown(None);
+                }
+                _ = end.wait_for(Option::is_some) => {}
+            }
+        });
+    }
+    let outcome = gate.started(0).await;
+    if outcome == StartOutcome::Started {
+        guard.disarm();
+        return Ok(Root {
+            name,
+            scope,
+            gate,
+            end,
+        });
+    }
+    // What had started has been stopped when the root has ended.
+    let _ = end.wait_for(Option::is_some).await;
+    guard.disarm();
+    Err(match tree.start_failure() {
+        Some((path, reason)) => SupervisorError::StartFailed { path, reason },
+        None => SupervisorError::StartStopped,
+    })
+}
+
+/// The root's task: its lives, until it is shut down, done, or gives up.
+async fn run(
+    scope: Arc<Scope>,
+    ctx: TaskContext,
+    end: watch::Sender<Option<Arc<RuntimeExitReport>>>,
+) {
+    let gate = ctx.gate();
+    let asked = scope.tree().shutdown_asked();
+    let began = tokio::time::Instant::now();
+    let lives = lives(&scope, &gate);
+    let mut lives = std::pin::pin!(lives);
+    let outcome = tokio::select! {
+        biased;
+        outcome = &mut lives => outcome,
+        () = asked.cancelled() => {
+            gate.end(StopCause::Shutdown, StopRequest::default());
+            lives.await
+        }
+    };
+    let outcome = match outcome {
+        ExitOutcome::Finished if !scope.tree().ended_by_itself() => ExitOutcome::ShutDown,
+        outcome => outcome,
+    };
+    let shutdown = reconcile(&scope, began);
+    let tree = scope.tree();
+    let uptime = tree.journal.uptime();
+    let report = RuntimeExitReport {
+        outcome,
+        uptime,
+        shutdown: Some(shutdown),
+    };
+    tree.journal.close();
+    end.send_replace(Some(Arc::new(report)));
+}
+
+async fn lives(scope: &Arc<Scope>, gate: &Gate) -> ExitOutcome {
+    loop {
+        let ctx = match gate.next_run().await {
+            NextRun::End(_) => return ExitOutcome::ShutDown,
+            NextRun::Run(ctx) => ctx,
+        };
+        let generation = ctx.generation();
+        let result = guarded(scope.clone(), ctx).await;
+        gate.end_life(generation, result.as_ref().map(|&()| ()))
+            .await;
+        match result {
+            // In quarantine: it runs again when it is released.
+            _ if gate.is_held() && !gate.is_ending() => {}
+            Ok(()) => return ExitOutcome::Finished,
+            Err(failure) => {
+                return ExitOutcome::GaveUp {
+                    reason: failure.to_string(),
+                };
+            }
+        }
+    }
+}
+
+async fn guarded(scope: Arc<Scope>, ctx: TaskContext) -> Result<(), TaskFailure> {
+    let mut life = Box::pin(supervise(scope, ctx));
+    std::future::poll_fn(|cx| match catch_panic(|| life.as_mut().poll(cx)) {
+        Ok(poll) => poll,
+        Err(panic) => std::task::Poll::Ready(Err(panic)),
+    })
+    .await
+}
+
+/// Stage four: everything is counted.
+fn reconcile(scope: &Arc<Scope>, began: tokio::time::Instant) -> ShutdownResult {
+    let tree = scope.tree();
+    // A tree that ended by itself has gone through the same stages; only nobody asked for it.
+    tree.request_shutdown(None);
+    tree.enter(ShutdownStage::Reconcile);
+    let mut count = ShutdownReconcileReport {
+        children: 0,
+        tasks_alive: 0,
+        helpers_alive: 0,
+        stragglers: Vec::new(),
+        socket: SocketStatus::NotOwned,
+    };
+    account(scope, &mut count);
+    for child in tree.lingering() {
+        account_child(&child, &mut count);
+    }
+    let mut children = tree.shutdowns();
+    for child in &mut children {
+        let alive = count
+            .stragglers
+            .iter()
+            .any(|straggler| straggler.path == child.path);
+        if child.status == ChildShutdownStatus::AbortFailed && !alive {
+            child.status = ChildShutdownStatus::LateReport;
+        }
+    }
+    let asked = tree.asked_at().unwrap_or(began);
+    let report = ShutdownPipelineReport {
+        requested: tree.requested(),
+        children,
+        reconcile: count,
+        took: asked.elapsed(),
+        timed_out: tree.budget_spent(),
+    };
+    let clean = report.is_clean();
+    tree.record(
+        &SupervisorPath::root(),
+        TreeEvent::ShutdownCompleted { clean },
+        0,
+    );
+    ShutdownResult { clean, report }
+}
+
+fn account(scope: &Scope, count: &mut ShutdownReconcileReport) {
+    for child in scope.children() {
+        account_child(&child, count);
+        if let Some(scope) = child.scope() {
+            account(scope, count);
+        }
+    }
+}
+
+fn account_child(child: &super::Child, count: &mut ShutdownReconcileReport) {
+    count.children += 1;
+    let helpers = child.ctx.snapshot().helpers;
+    let alive = !child.is_over();
+    if alive || !helpers.is_empty() {
+        count.tasks_alive += usize::from(alive);
+        count.helpers_alive += helpers.len();
+        count.stragglers.push(Straggler {
+            path: child.path(),
+            generation: child.gate().generation(),
+            since: child.asked_to_stop().elapsed(),
+            helpers,
+        });
+    }
+}
+
+/// A start that is dropped stops what has started.
+struct StopOnDrop {
+    tree: Arc<Tree>,
+    armed: bool,
+}
+
+impl StopOnDrop {
+    fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if self.armed {
+            self.tree.request_shutdown(None);
+        }
+    }
+}

@@ -1,0 +1,316 @@
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use supervisor_layers::ChildPolicy;
+
+use super::{Child, Tree, core::ScopeCore, order::start_order, tree::lock};
+use crate::{
+    SupervisorError,
+    event::{Origin, TreeEvent},
+    spec::{
+        AutoShutdown, DynamicChildren, EscalationPolicy, Member, ShutdownOrder,
+        SupervisionStrategy, SupervisorPath, SupervisorSpec, check_id,
+    },
+};
+
+/// A supervisor: its settings and its children. Lives as long as its declaration; its *life* is a run of
+/// its service.
+pub(crate) struct Scope {
+    pub(super) core: Arc<ScopeCore>,
+    pub(crate) strategy: SupervisionStrategy,
+    pub(super) escalation: EscalationPolicy,
+    pub(super) auto_shutdown: AutoShutdown,
+    pub(super) shutdown_order: ShutdownOrder,
+    pub(super) grace: Duration,
+    pub(super) abort_wait: Duration,
+    pub(super) dynamic: DynamicChildren,
+    pub(super) as_child: AsChild,
+    children: Mutex<Children>,
+    group_restarts: AtomicU64,
+}
+
+/// What a supervisor is as a child of its own.
+pub(super) struct AsChild {
+    pub(super) policy: ChildPolicy,
+    pub(super) significant: bool,
+    pub(super) depends_on: Vec<String>,
+    pub(super) tags: Vec<String>,
+}
+
+/// The children, by rank in start order and by name.
+#[derive(Default)]
+struct Children {
+    by_rank: BTreeMap<u64, Arc<Child>>,
+    ranks: HashMap<Arc<str>, u64>,
+    next_rank: u64,
+    live: bool,
+}
+
+impl Scope {
+    /// The whole subtree as declared, nothing started.
+    pub(super) fn build(
+        spec: SupervisorSpec,
+        path: SupervisorPath,
+        tree: &Arc<Tree>,
+    ) -> Result<Arc<Self>, SupervisorError> {
+        let core = Arc::new(ScopeCore::new(path.clone(), tree.clone(), spec.intensity));
+        let mut children = Children::default();
+        for member in &spec.members {
+            check_id(member.id()).map_err(|source| SupervisorError::InvalidId {
+                parent: path.clone(),
+                source,
+            })?;
+        }
+        let mut seen = std::collections::HashSet::new();
+        if let Some(twice) = spec
+            .members
+            .iter()
+            .find(|member| !seen.insert(member.id().to_owned()))
+        {
+            return Err(SupervisorError::DuplicateId {
+                path: path.child(twice.id()),
+            });
+        }
+        let order = start_order(&spec.members, spec.strategy).map_err(|unordered| {
+            SupervisorError::InvalidDependency {
+                path: path.child(&unordered.id),
+                on: unordered.on,
+                reason: unordered.reason,
+            }
+        })?;
+        let mut members: Vec<Option<Member>> = spec.members.into_iter().map(Some).collect();
+        for at in order {
+            let Some(member) = members[at].take() else {
+                continue;
+            };
+            let rank = children.take_rank();
+            let child = match member {
+                Member::Child(child) => Child::worker(child, rank, true, &core, spec.strategy),
+                Member::Supervisor(supervisor) => {
+                    let path = path.child(&supervisor.id);
+                    let scope = Self::build(supervisor, path, tree)?;
+                    Child::supervisor(scope, rank, &core, spec.strategy)
+                }
+            };
+            children.insert(child);
+        }
+        Ok(Arc::new(Self {
+            core,
+            strategy: spec.strategy,
+            escalation: spec.escalation,
+            auto_shutdown: spec.auto_shutdown,
+            shutdown_order: spec.shutdown_order,
+            grace: spec.grace,
+            abort_wait: spec.abort_wait,
+            dynamic: spec.dynamic,
+            as_child: AsChild {
+                policy: spec.policy,
+                significant: spec.significant,
+                depends_on: spec.depends_on,
+                tags: spec.tags,
+            },
+            children: Mutex::new(children),
+            group_restarts: AtomicU64::new(0),
+        }))
+    }
+
+    pub(crate) fn path(&self) -> &SupervisorPath {
+        &self.core.path
+    }
+
+    pub(crate) fn tree(&self) -> &Arc<Tree> {
+        &self.core.tree
+    }
+
+    pub(crate) fn core(&self) -> &Arc<ScopeCore> {
+        &self.core
+    }
+
+    /// The children in start order.
+    pub(crate) fn children(&self) -> Vec<Arc<Child>> {
+        lock(&self.children).by_rank.values().cloned().collect()
+    }
+
+    pub(crate) fn child(&self, id: &str) -> Option<Arc<Child>> {
+        let children = lock(&self.children);
+        children
+            .ranks
+            .get(id)
+            .and_then(|rank| children.by_rank.get(rank))
+            .cloned()
+    }
+
+    /// The child at a path relative to here.
+    pub(crate) fn find(&self, path: &SupervisorPath) -> Option<Arc<Child>> {
+        let mut segments = path.segments();
+        let mut child = self.child(segments.next()?)?;
+        for id in segments {
+            child = child.scope()?.child(id)?;
+        }
+        Some(child)
+    }
+
+    pub(super) fn by_instance(&self, instance: u64) -> Option<Arc<Child>> {
+        // Rare: asked for group restarts only.
+        lock(&self.children)
+            .by_rank
+            .values()
+            .find(|child| child.ctx.instance() == instance)
+            .cloned()
+    }
+
+    pub(super) fn height(&self) -> u32 {
+        self.children()
+            .iter()
+            .map(|child| child.height())
+            .max()
+            .unwrap_or(0)
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        lock(&self.children).live
+    }
+
+    pub(super) fn set_live(&self, live: bool) {
+        lock(&self.children).live = live;
+    }
+
+    pub(crate) fn group_restarts(&self) -> u64 {
+        self.group_restarts.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_group_restart(&self) {
+        self.group_restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds a child after all others; the caller starts it.
+    pub(super) fn insert(
+        self: &Arc<Self>,
+        spec: crate::spec::ChildSpec,
+    ) -> Result<Arc<Child>, SupervisorError> {
+        let path = self.path().child(&spec.id);
+        check_id(&spec.id).map_err(|source| SupervisorError::InvalidId {
+            parent: self.path().clone(),
+            source,
+        })?;
+        let mut children = lock(&self.children);
+        if !children.live || self.tree().is_closing() {
+            return Err(SupervisorError::NotApplicable {
+                command: "add_child",
+                path: self.path().clone(),
+                status: "not running".to_owned(),
+            });
+        }
+        if !self.dynamic.enabled {
+            return Err(
+                self.not_dynamic("its dynamic_supervisor section says enabled: false".to_owned())
+            );
+        }
+        if let Some(limit) = self
+            .dynamic
+            .child_limit
+            .filter(|&limit| children.by_rank.len() >= limit)
+        {
+            return Err(self.not_dynamic(format!("its child_limit of {limit} is reached")));
+        }
+        if children.ranks.contains_key(spec.id.as_str()) {
+            return Err(SupervisorError::DuplicateId { path });
+        }
+        if let Some(on) = spec
+            .depends_on
+            .iter()
+            .find(|on| !children.ranks.contains_key(on.as_str()))
+        {
+            return Err(SupervisorError::InvalidDependency {
+                path,
+                on: on.clone(),
+                reason: "there is no such sibling",
+            });
+        }
+        let rank = children.take_rank();
+        let child = Child::worker(spec, rank, false, &self.core, self.strategy);
+        children.insert(child.clone());
+        self.announce(&child, TreeEvent::ChildAdded);
+        Ok(child)
+    }
+
+    fn not_dynamic(&self, reason: String) -> SupervisorError {
+        SupervisorError::NotDynamic {
+            path: self.path().clone(),
+            reason,
+        }
+    }
+
+    /// Takes a child out; its name can be used again at once.
+    pub(super) fn forget(&self, child: &Arc<Child>) {
+        let mut children = lock(&self.children);
+        if children.by_rank.remove(&child.rank).is_some() {
+            children.ranks.remove(child.ctx.id());
+            self.announce(child, TreeEvent::Removed);
+        }
+    }
+
+    /// Who of the children names `id` in `depends_on`.
+    pub(crate) fn dependants(&self, id: &str) -> Vec<SupervisorPath> {
+        let children = lock(&self.children);
+        let names = |child: &&Arc<Child>| child.depends_on.iter().any(|on| on == id);
+        children
+            .by_rank
+            .values()
+            .filter(names)
+            .map(|child| child.path())
+            .collect()
+    }
+
+    /// For another life: dynamic children are gone.
+    pub(super) fn drop_dynamic(&self) {
+        let dynamic: Vec<_> = self
+            .children()
+            .into_iter()
+            .filter(|child| !child.declared)
+            .collect();
+        for child in dynamic {
+            self.forget(&child);
+        }
+    }
+
+    pub(super) fn announce(&self, child: &Child, event: TreeEvent) {
+        let path = child.path().shared();
+        let (instance, generation) = (child.ctx.instance(), child.gate().generation());
+        let origin = Origin {
+            path: &path,
+            instance,
+            generation,
+            attempt: 0,
+        };
+        self.tree().journal.append(origin, [event], 0);
+    }
+}
+
+impl Children {
+    fn take_rank(&mut self) -> u64 {
+        self.next_rank += 1;
+        self.next_rank
+    }
+
+    fn insert(&mut self, child: Arc<Child>) {
+        self.ranks.insert(child.ctx.id().into(), child.rank);
+        self.by_rank.insert(child.rank, child);
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("path", self.path())
+            .field("strategy", &self.strategy)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,196 @@
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::Child;
+use crate::{
+    control::{CommandMeta, Shared},
+    event::{Journal, Origin, TreeEvent},
+    shutdown::{ChildShutdown, ShutdownStage},
+    spec::{SupervisorPath, SupervisorSpec},
+};
+
+/// What all supervisors of one tree share.
+pub(crate) struct Tree {
+    pub(crate) journal: Arc<Journal>,
+    /// Every task of every child.
+    pub(crate) tasks: TaskTracker,
+    instances: AtomicU64,
+    closing: AtomicBool,
+    by_itself: AtomicBool,
+    /// For children that ask for their supervisor.
+    pub(crate) handle: OnceLock<Weak<Shared>>,
+    stage: Mutex<Option<ShutdownStage>>,
+    asked: CancellationToken,
+    asked_at: Mutex<Option<Instant>>,
+    total_timeout: Duration,
+    requested: Mutex<Option<CommandMeta>>,
+    budget: watch::Sender<Option<Instant>>,
+    ended: Mutex<Vec<ChildShutdown>>,
+    /// Removed children whose run could not be ended.
+    lingering: Mutex<Vec<Arc<Child>>>,
+    first_failure: Mutex<Option<(SupervisorPath, String)>>,
+}
+
+impl Tree {
+    pub(crate) fn new(spec: &SupervisorSpec) -> Arc<Self> {
+        let settings = &spec.tree;
+        Arc::new(Self {
+            journal: Arc::new(Journal::new(
+                settings.journal_capacity,
+                settings.event_channel_capacity,
+            )),
+            tasks: TaskTracker::new(),
+            instances: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+            by_itself: AtomicBool::new(false),
+            handle: OnceLock::new(),
+            stage: Mutex::default(),
+            asked: CancellationToken::new(),
+            asked_at: Mutex::default(),
+            total_timeout: settings.total_timeout,
+            requested: Mutex::default(),
+            budget: watch::Sender::new(None),
+            ended: Mutex::default(),
+            lingering: Mutex::default(),
+            first_failure: Mutex::default(),
+        })
+    }
+
+    /// A number for an addition of a child.
+    pub(super) fn next_instance(&self) -> u64 {
+        self.instances.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Asks for the shutdown: from now on no run begins anywhere, and the budget runs.
+    ///
+    /// `true` for the first to ask.
+    pub(crate) fn request_shutdown(&self, by: Option<&CommandMeta>) -> bool {
+        let first = !self.closing.swap(true, Ordering::AcqRel);
+        if first {
+            *lock(&self.requested) = by.cloned();
+            *lock(&self.asked_at) = Some(Instant::now());
+            self.limit(Instant::now() + self.total_timeout);
+            self.enter(ShutdownStage::RequestStop);
+        }
+        self.asked.cancel();
+        first
+    }
+
+    /// The root ended without being asked to.
+    pub(super) fn end_by_itself(&self) {
+        if self.request_shutdown(None) {
+            self.by_itself.store(true, Ordering::Release);
+        }
+    }
+
+    pub(super) fn ended_by_itself(&self) -> bool {
+        self.by_itself.load(Ordering::Acquire)
+    }
+
+    /// Resolves when the shutdown has been asked for.
+    pub(super) fn shutdown_asked(&self) -> CancellationToken {
+        self.asked.clone()
+    }
+
+    /// When the shutdown was asked for.
+    pub(super) fn asked_at(&self) -> Option<Instant> {
+        *lock(&self.asked_at)
+    }
+
+    pub(super) fn budget_spent(&self) -> bool {
+        self.budget
+            .borrow()
+            .is_some_and(|budget| budget <= Instant::now())
+    }
+
+    /// Who asked for the shutdown.
+    pub(super) fn requested(&self) -> Option<CommandMeta> {
+        lock(&self.requested).clone()
+    }
+
+    /// Notes that the shutdown has come so far.
+    pub(super) fn enter(&self, stage: ShutdownStage) {
+        if !self.is_closing() {
+            return;
+        }
+        let mut reached = lock(&self.stage);
+        if *reached < Some(stage) {
+            *reached = Some(stage);
+            self.record(
+                &SupervisorPath::root(),
+                TreeEvent::ShutdownStageEntered { stage },
+                0,
+            );
+        }
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Until when all stops together may last; can only come closer.
+    pub(crate) fn limit(&self, until: Instant) {
+        self.budget.send_if_modified(|budget| {
+            let sooner = budget.is_none_or(|set| until < set);
+            if sooner {
+                *budget = Some(until);
+            }
+            sooner
+        });
+    }
+
+    pub(super) fn budget(&self) -> watch::Receiver<Option<Instant>> {
+        self.budget.subscribe()
+    }
+
+    pub(super) fn note_shutdown(&self, shutdown: ChildShutdown) {
+        lock(&self.ended).push(shutdown);
+    }
+
+    pub(super) fn shutdowns(&self) -> Vec<ChildShutdown> {
+        lock(&self.ended).clone()
+    }
+
+    pub(super) fn note_lingering(&self, child: &Arc<Child>) {
+        lock(&self.lingering).push(child.clone());
+    }
+
+    pub(crate) fn lingering(&self) -> Vec<Arc<Child>> {
+        let mut lingering = lock(&self.lingering);
+        lingering.retain(|child| !child.is_over());
+        lingering.clone()
+    }
+
+    /// The innermost child that did not start is the one to name.
+    pub(super) fn note_start_failure(&self, path: &SupervisorPath, reason: String) {
+        lock(&self.first_failure).get_or_insert_with(|| (path.clone(), reason));
+    }
+
+    pub(super) fn start_failure(&self) -> Option<(SupervisorPath, String)> {
+        lock(&self.first_failure).take()
+    }
+
+    /// Records something about a supervisor, or about the tree.
+    pub(crate) fn record(&self, path: &SupervisorPath, event: TreeEvent, correlation: u64) -> u64 {
+        let path = path.shared();
+        let origin = Origin {
+            path: &path,
+            instance: 0,
+            generation: 0,
+            attempt: 0,
+        };
+        self.journal.append(origin, [event], correlation).sequence
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,76 @@
+//! Who restarts with whom.
+
+mod support;
+
+use rust_supervisor::{Backoff, Jitter, SupervisorSpec, ms};
+use support::{Switchboard, by, running, start};
+
+#[tokio::test(start_paused = true)]
+async fn one_for_one_restarts_the_failed_child_alone() {
+    let board = Switchboard::new();
+    let tree = SupervisorSpec::one_for_one("t")
+        .child(board.child("a"))
+        .child(board.child("b"));
+    let handle = start(tree).await;
+    board.fail("a");
+    running(&handle, "a", 2).await;
+    assert_eq!(handle.child_state("a").unwrap().generation, 2);
+    assert_eq!(handle.child_state("b").unwrap().generation, 1);
+    assert!(handle.shutdown_tree(&by()).await.unwrap().clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_for_all_stops_in_reverse_and_starts_in_order() {
+    let board = Switchboard::new();
+    let tree = SupervisorSpec::one_for_all("t")
+        .child(board.child("a"))
+        .child(board.child("b"))
+        .child(board.child("c"));
+    let handle = start(tree).await;
+    assert_eq!(board.log(), ["+a1", "+b1", "+c1"]);
+    board.fail("b");
+    running(&handle, "c", 2).await;
+    assert_eq!(board.log()[3..], ["!b1", "-c1", "-a1", "+a2", "+b2", "+c2"]);
+    assert_eq!(
+        handle
+            .current_state()
+            .root
+            .supervisor
+            .unwrap()
+            .group_restarts,
+        1
+    );
+    assert!(handle.shutdown_tree(&by()).await.unwrap().clean);
+    assert_eq!(board.log()[9..], ["-c2", "-b2", "-a2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rest_for_one_restarts_the_failed_child_and_those_after_it() {
+    let board = Switchboard::new();
+    let tree = SupervisorSpec::rest_for_one("t")
+        .child(board.child("a"))
+        .child(board.child("b"))
+        .supervisor(SupervisorSpec::one_for_one("n").child(board.child("c")));
+    let handle = start(tree).await;
+    board.fail("b");
+    running(&handle, "n/c", 2).await;
+    assert_eq!(board.log()[3..], ["!b1", "-c1", "+b2", "+c2"]);
+    assert!(handle.shutdown_tree(&by()).await.unwrap().clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_waits_for_the_backoff_of_the_child_that_failed() {
+    let board = Switchboard::new();
+    let slow = board
+        .child("b")
+        .backoff(Backoff::constant(ms(700)).jitter(Jitter::None));
+    let tree = SupervisorSpec::one_for_all("t")
+        .child(board.child("a"))
+        .child(slow);
+    let handle = start(tree).await;
+    let began = tokio::time::Instant::now();
+    board.fail("b");
+    running(&handle, "b", 2).await;
+    assert_eq!(began.elapsed(), ms(700));
+    drop(handle);
+}

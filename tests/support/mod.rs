@@ -1,0 +1,171 @@
+//! Children that do what a test tells them, and what several tests need.
+#![allow(dead_code, unreachable_pub)]
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use rust_supervisor::{
+    ChildSpec, CommandMeta, EventItem, EventKind, LifecycleEvent, Supervisor, SupervisorEvent,
+    SupervisorHandle, SupervisorSpec, TaskContext, TaskResult,
+};
+use tokio::sync::Notify;
+
+/// Waits for `future`, but not for ever: under paused time a hang is a failure at once.
+pub async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(600), future)
+        .await
+        .expect("within ten minutes")
+}
+
+pub async fn start(spec: SupervisorSpec) -> SupervisorHandle {
+    within(Supervisor::start(spec))
+        .await
+        .expect("the tree starts")
+}
+
+pub fn by() -> CommandMeta {
+    CommandMeta::new("test", "to see what happens").unwrap()
+}
+
+/// Waits for the first event, from the beginning of the tree, that `wanted` accepts.
+pub async fn event(
+    handle: &SupervisorHandle,
+    wanted: impl FnMut(&SupervisorEvent) -> bool,
+) -> SupervisorEvent {
+    event_from(handle, 1, wanted).await
+}
+
+/// The same from a sequence on.
+pub async fn event_from(
+    handle: &SupervisorHandle,
+    sequence: u64,
+    mut wanted: impl FnMut(&SupervisorEvent) -> bool,
+) -> SupervisorEvent {
+    let mut events = handle.subscribe_events_from(sequence);
+    within(async {
+        loop {
+            match events.next().await {
+                Some(EventItem::Event(event)) if wanted(&event) => return event,
+                Some(EventItem::Event(_)) => {}
+                Some(EventItem::Gap { missed }) => panic!("missed {missed} events"),
+                None => panic!("the tree ended first"),
+            }
+        }
+    })
+    .await
+}
+
+/// Waits until the child has a ready run of at least this generation.
+pub async fn running(handle: &SupervisorHandle, path: &str, generation: u64) {
+    let path = rust_supervisor::SupervisorPath::from(path);
+    event(handle, |event| {
+        event.path == path
+            && event.generation >= generation
+            && event.kind == EventKind::Lifecycle(LifecycleEvent::Ready)
+    })
+    .await;
+}
+
+/// Children whose runs end when a test says so, and a log of all their beginnings (`+a1`), ends on request
+/// (`-a1`) and failures (`!a1`).
+#[derive(Clone, Default)]
+pub struct Switchboard {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    log: Mutex<Vec<String>>,
+    orders: Mutex<HashMap<String, Order>>,
+    changed: Notify,
+}
+
+/// How a child's run is to end.
+#[derive(Clone, Debug)]
+enum Order {
+    Fail(&'static str),
+    Panic,
+    Complete,
+    Fatal,
+}
+
+impl Switchboard {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A permanent worker under this board.
+    pub fn child(&self, id: &str) -> ChildSpec {
+        let board = self.clone();
+        ChildSpec::worker(id, move |ctx| board.clone().run(ctx))
+    }
+
+    async fn run(self, ctx: TaskContext) -> TaskResult {
+        let name = format!("{}{}", ctx.id(), ctx.generation());
+        self.note(format!("+{name}"));
+        loop {
+            let changed = self.inner.changed.notified();
+            let order = self.inner.orders.lock().unwrap().remove(ctx.id());
+            match order {
+                Some(Order::Fail(message)) => {
+                    self.note(format!("!{name}"));
+                    return Err(message.into());
+                }
+                Some(Order::Fatal) => {
+                    self.note(format!("!{name}"));
+                    return Err(rust_supervisor::TaskFailure::fatal("no use").into());
+                }
+                Some(Order::Panic) => {
+                    self.note(format!("!{name}"));
+                    panic!("as ordered");
+                }
+                Some(Order::Complete) => {
+                    self.note(format!(".{name}"));
+                    return Ok(());
+                }
+                None => {}
+            }
+            if ctx.run_until_cancelled(changed).await.is_none() {
+                self.note(format!("-{name}"));
+                return Ok(());
+            }
+        }
+    }
+
+    fn note(&self, entry: String) {
+        self.inner.log.lock().unwrap().push(entry);
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.inner.log.lock().unwrap().clone()
+    }
+
+    fn order(&self, id: &str, order: Order) {
+        self.inner
+            .orders
+            .lock()
+            .unwrap()
+            .insert(id.to_owned(), order);
+        self.inner.changed.notify_waiters();
+    }
+
+    pub fn fail(&self, id: &str) {
+        self.order(id, Order::Fail("as ordered"));
+    }
+
+    pub fn fatal(&self, id: &str) {
+        self.order(id, Order::Fatal);
+    }
+
+    pub fn panic(&self, id: &str) {
+        self.order(id, Order::Panic);
+    }
+
+    pub fn complete(&self, id: &str) {
+        self.order(id, Order::Complete);
+    }
+}
