@@ -88,6 +88,7 @@ async fn a_stack_is_held_across_an_await_in_a_spawned_block() {
         let life = ServiceBuilder::new()
             .timeout(secs(60))
             .restart(RestartType::Permanent)
+            .backoff(Backoff::constant(secs(1)))
             .timeout(secs(1))
             .graceful(secs(5))
             .timeout(secs(1))
@@ -195,7 +196,7 @@ async fn a_function_may_return_whatever_can_be_read_as_an_outcome() {
         text(words(service_fn(|_| async { Err::<(), _>("&str") })).await),
         "&str"
     );
-    let string = service_fn(|_| async { Err::<(), _>(format!("{}", "String")) });
+    let string = service_fn(|_| async { Err::<(), _>(String::from("String")) });
     assert_eq!(text(words(string).await), "String");
     let custom = service_fn(|_| async { Err::<(), _>(Custom) });
     assert_eq!(text(words(custom).await), "a type of one's own");
