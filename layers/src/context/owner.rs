@@ -45,7 +45,8 @@ pub trait Owner: Any + Send + Sync {
     /// Whether no run may begin anywhere any more.
     fn is_closing(&self) -> bool;
 
-    /// A decision that is the supervisor's to carry out: a group restart, an escalation.
+    /// Every decision, once it stands. A group restart and an escalation are the supervisor's to carry out;
+    /// what else it does with one costs each restart in place.
     fn decided(&self, run: RunId<'_>, decision: &RestartDecision);
 }
 
