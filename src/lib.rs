@@ -57,3 +57,8 @@ pub use supervisor_layers::{
     TaskFactoryExt, TaskFailure, TaskResult, WatchdogLayer, context::ReadinessPolicy, ms, secs,
     service_fn,
 };
+
+/// The README's programs are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,39 @@
+use std::{fs, path::PathBuf};
+
+use rust_supervisor::config::configurable::{json_schema, template_yaml};
+
+use crate::run::{Outcome, root};
+
+/// Every generated file with what it has to hold.
+fn files() -> [(PathBuf, String); 2] {
+    let folder = root().join("examples/config");
+    [
+        (folder.join("supervisor.template.yaml"), template_yaml()),
+        (folder.join("supervisor.schema.json"), json_schema()),
+    ]
+}
+
+pub(crate) fn write() -> Outcome {
+    for (path, content) in files() {
+        fs::write(&path, content)
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        println!("wrote {}", path.display());
+    }
+    Ok(())
+}
+
+pub(crate) fn check() -> Outcome {
+    println!("\n== generated files are fresh");
+    let stale: Vec<String> = files()
+        .into_iter()
+        .filter(|(path, content)| fs::read_to_string(path).ok().as_ref() != Some(content))
+        .map(|(path, _)| path.display().to_string())
+        .collect();
+    if stale.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "stale: {}; run `cargo xtask generate` and commit",
+        stale.join(", ")
+    ))
+}
