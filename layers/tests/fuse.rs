@@ -200,7 +200,8 @@ async fn a_panic_that_unwinds_through_the_stack_charges_once() {
     for bare in [PanicsIn::Call, PanicsIn::Poll] {
         let child = ServiceBuilder::new()
             .restart(TRANSIENT)
-            .fuse(4, secs(60))
+            .fuse(4, secs(600))
+            .backoff(every(secs(10)))
             .service(bare);
         let ctx = TaskContext::detached("probe");
         let error = within(child.run(ctx.clone())).await.unwrap_err();

@@ -9,9 +9,9 @@ use scripted::{
     within,
 };
 use supervisor_layers::{
-    Backoff, BoxError, ChildStatus, FailureKind, HoldReason, Jitter, QuarantineLayer,
-    RestartAction, RestartType, ServiceBuilderExt, TaskContext, TaskFactory, TaskFactoryExt, ms,
-    secs, task::CatchPanic,
+    Backoff, BoxError, ChildStatus, FailureKind, Fuse, FuseLayer, HoldReason, Jitter,
+    QuarantineLayer, RestartAction, RestartType, ServiceBuilderExt, TaskContext, TaskFactory,
+    TaskFactoryExt, ms, secs, task::CatchPanic,
 };
 use tokio::{task::JoinHandle, time::Instant};
 use tower::ServiceBuilder;
@@ -221,4 +221,25 @@ async fn an_endless_time_is_no_panic() {
     assert!(ctx.gate().is_held());
     ctx.gate().shutdown();
     within(life).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_leaves_a_shared_fuse_to_its_owner() {
+    let shared = Fuse::new(2, secs(3600));
+    let child = ServiceBuilder::new()
+        .restart(RestartType::Transient)
+        .quarantine(None)
+        .layer(FuseLayer::shared(shared.clone()))
+        .service(always(Ends::Err.at_once()));
+    let ctx = TaskContext::detached("probe");
+    let life = tokio::spawn(child.run(ctx.clone()));
+    for (reset, runs) in [(false, 3), (false, 4), (true, 7)] {
+        if reset {
+            shared.reset();
+        }
+        ctx.gate().release();
+        within(ctx.gate().ready()).await.unwrap_err();
+        assert_eq!(ctx.gate().generation(), runs);
+    }
+    life.abort();
 }

@@ -140,6 +140,23 @@ async fn a_run_may_ask_again_and_again_while_it_makes_progress() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_of_the_run_may_ask_for_more_time_in_its_place() {
+    let (ctx, run) = one_run(service_fn(|ctx: TaskContext| async move {
+        let own = ctx.clone();
+        ctx.spawn(async move {
+            own.cancelled().await;
+            tokio::time::sleep(secs(4)).await;
+            own.extend_stop(secs(3));
+        });
+        std::future::pending::<()>().await;
+    }));
+    settle().await;
+    let began = Instant::now();
+    ctx.gate().shutdown();
+    assert_eq!(aborted_after(run, began).await, secs(7));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_that_returns_within_its_grace_is_cancelled() {
     let child = ServiceBuilder::new()
         .restart(RestartType::Permanent)

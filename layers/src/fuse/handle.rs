@@ -9,6 +9,9 @@ use crate::policy::{FuseLimit, FuseReading, SlidingLog};
 
 /// One fuse for several children: each clone counts into the same window.
 ///
+/// It belongs to whoever made it: the release of one child does not reset what all of them share, only
+/// [`reset`](Self::reset) does.
+///
 /// ```
 /// use supervisor_layers::{Fuse, FuseLayer, secs};
 ///

@@ -52,21 +52,15 @@ where
         let Some(grace) = *this.grace else {
             return Poll::Pending;
         };
-        loop {
-            let drop_at = ready!(this.ctx.slot().poll_stop(cx, this.ctx.generation(), grace));
-            let timer = this
-                .timer
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(drop_at)));
-            if timer.deadline() != drop_at {
-                timer.as_mut().reset(drop_at);
-            }
-            ready!(timer.as_mut().poll(cx));
-            // The run may have asked for more time while the timer ran.
-            let now_at = ready!(this.ctx.slot().poll_stop(cx, this.ctx.generation(), grace));
-            if now_at <= drop_at {
-                break;
-            }
+        // Asked anew at every poll: the run may have asked for more time while the timer ran.
+        let drop_at = ready!(this.ctx.slot().poll_stop(cx, this.ctx.generation(), grace));
+        let timer = this
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(drop_at)));
+        if timer.deadline() != drop_at {
+            timer.as_mut().reset(drop_at);
         }
+        ready!(timer.as_mut().poll(cx));
         catch_panic(|| this.run.set(None))?;
         let cause = this
             .ctx
