@@ -301,7 +301,10 @@ async fn turned_off_it_drops_nothing() {
 async fn an_endless_grace_is_no_panic() {
     let child = ServiceBuilder::new()
         .graceful(Duration::MAX)
-        .service(always(Ends::Stopped.at_once()));
+        .service(service_fn(|ctx: TaskContext| async move {
+            ctx.cancelled().await;
+            tokio::time::sleep(secs(3600)).await;
+        }));
     let ctx = TaskContext::detached("probe");
     let run = tokio::spawn(child.run(ctx.clone()));
     settle().await;
