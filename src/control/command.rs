@@ -119,7 +119,7 @@ impl SupervisorHandle {
                 };
                 gate.restart_with(request)
                     .ok_or_else(|| not_applicable("restart_child", &child))?;
-                let ended = scope.settle(&child).await;
+                let ended = scope.settle(&child, generation).await;
                 if !ended {
                     gate.mark_lingering();
                     return Ok((child, Change::Lingering));
@@ -165,12 +165,13 @@ impl SupervisorHandle {
                     correlation,
                     ..scope.stop_request(&child)
                 };
+                let generation = gate.generation();
                 let change = if gate.pause_with(request) {
                     Change::Done
                 } else {
                     Change::AlreadySo
                 };
-                Ok(settled(&scope, child, change).await)
+                Ok(settled(&scope, child, generation, change).await)
             },
         )
         .await
@@ -203,17 +204,13 @@ impl SupervisorHandle {
                     correlation,
                     ..scope.stop_request(&child)
                 };
-                let held = gate.quarantine_with(reason, None, request);
-                Ok(settled(
-                    &scope,
-                    child,
-                    if held {
-                        Change::Done
-                    } else {
-                        Change::AlreadySo
-                    },
-                )
-                .await)
+                let generation = gate.generation();
+                let change = if gate.quarantine_with(reason, None, request) {
+                    Change::Done
+                } else {
+                    Change::AlreadySo
+                };
+                Ok(settled(&scope, child, generation, change).await)
             },
         )
         .await
@@ -409,8 +406,13 @@ struct Target {
     child: Arc<Child>,
 }
 
-async fn settled(scope: &Arc<Scope>, child: Arc<Child>, change: Change) -> (Arc<Child>, Change) {
-    if scope.settle(&child).await {
+async fn settled(
+    scope: &Arc<Scope>,
+    child: Arc<Child>,
+    generation: u64,
+    change: Change,
+) -> (Arc<Child>, Change) {
+    if scope.settle(&child, generation).await {
         return (child, change);
     }
     child.gate().mark_lingering();

@@ -222,17 +222,18 @@ impl Scope {
             child.gate().hold_for_group(true);
         }
         for child in members.iter().rev() {
+            let generation = child.gate().generation();
             if child.restart_type() == supervisor_layers::RestartType::Temporary {
                 child
                     .gate()
                     .end(StopCause::Removal, self.stop_request(child));
-                self.settle(child).await;
+                self.settle(child, generation).await;
                 continue;
             }
             child
                 .gate()
                 .stop_run(StopCause::Sibling, self.stop_request(child));
-            if !self.settle(child).await {
+            if !self.settle(child, generation).await {
                 // The group goes on without it; its late end lets it run again.
                 child.gate().mark_lingering();
                 child.gate().hold_for_group(false);

@@ -20,18 +20,25 @@ enum Waited {
 }
 
 impl Scope {
-    /// Waits until the child's run has ended after it was asked to stop. A stack without a grace of its
+    /// Waits until the child's run `generation` has ended after it was asked to stop. A stack without a grace of its
     /// own is aborted at its deadline. `false`: it cannot be ended.
-    pub(crate) async fn settle(&self, child: &Arc<Child>) -> bool {
+    pub(crate) async fn settle(&self, child: &Arc<Child>, generation: u64) -> bool {
         let gate = child.gate();
-        if self.wait_until(child, gate.down()).await == Waited::Down {
+        // The run may be followed by the next before anybody looks.
+        let ended = async || {
+            tokio::select! {
+                () = gate.down() => {}
+                _ = gate.ran_again(generation) => {}
+            }
+        };
+        if self.wait_until(child, ended()).await == Waited::Down {
             return true;
         }
         if child.ctx.snapshot().settings.grace.is_some() {
             return false;
         }
         child.abort();
-        timeout(self.abort_wait, gate.down()).await.is_ok()
+        timeout(self.abort_wait, ended()).await.is_ok()
     }
 
     /// Ends all children for good: in reverse start order, each one's end awaited, or all at once.
