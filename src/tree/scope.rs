@@ -50,6 +50,8 @@ struct Children {
     by_rank: BTreeMap<u64, Arc<Child>>,
     ranks: HashMap<Arc<str>, u64>,
     next_rank: u64,
+    /// How many children name a sibling in `depends_on`.
+    depended_on: HashMap<String, usize>,
     live: bool,
 }
 
@@ -251,8 +253,7 @@ impl Scope {
     /// Takes a child out; its name can be used again at once.
     pub(super) fn forget(&self, child: &Arc<Child>) {
         let mut children = lock(&self.children);
-        if children.by_rank.remove(&child.rank).is_some() {
-            children.ranks.remove(child.ctx.id());
+        if children.remove(child) {
             self.announce(child, TreeEvent::Removed);
         }
     }
@@ -260,6 +261,9 @@ impl Scope {
     /// Who of the children names `id` in `depends_on`.
     pub(crate) fn dependants(&self, id: &str) -> Vec<SupervisorPath> {
         let children = lock(&self.children);
+        if !children.depended_on.contains_key(id) {
+            return Vec::new();
+        }
         let names = |child: &&Arc<Child>| child.depends_on.iter().any(|on| on == id);
         children
             .by_rank
@@ -301,8 +305,27 @@ impl Children {
     }
 
     fn insert(&mut self, child: Arc<Child>) {
+        for on in &child.depends_on {
+            *self.depended_on.entry(on.clone()).or_default() += 1;
+        }
         self.ranks.insert(child.ctx.id().into(), child.rank);
         self.by_rank.insert(child.rank, child);
+    }
+
+    fn remove(&mut self, child: &Child) -> bool {
+        if self.by_rank.remove(&child.rank).is_none() {
+            return false;
+        }
+        self.ranks.remove(child.ctx.id());
+        for on in &child.depends_on {
+            if let Some(count) = self.depended_on.get_mut(on) {
+                *count -= 1;
+                if *count == 0 {
+                    self.depended_on.remove(on);
+                }
+            }
+        }
+        true
     }
 }
 
