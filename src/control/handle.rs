@@ -58,17 +58,24 @@ impl Supervisor {
     /// # Panics
     ///
     /// Inside a Tokio runtime.
-    pub fn run(spec: SupervisorSpec) -> Result<RuntimeExitReport, SupervisorError> {
+    pub fn run(mut spec: SupervisorSpec) -> Result<RuntimeExitReport, SupervisorError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .map_err(|error| SupervisorError::Runtime(error.to_string()))?;
         let abort_wait = spec.abort_wait;
+        // A signal before all has started stops what has, with its graces, as one afterwards does.
+        let stop = spec.tree.cancel_on.take().unwrap_or_default().child_token();
+        let spec = spec.cancel_on(stop.clone());
         let report = runtime.block_on(async {
             let mut signals = Signals::listen()?;
+            let mut start = std::pin::pin!(Self::start(spec));
             let handle = tokio::select! {
-                started = Self::start(spec) => started?,
-                () = signals.next() => return Err(SupervisorError::StartStopped),
+                started = &mut start => started?,
+                () = signals.next() => {
+                    stop.cancel();
+                    start.await?
+                }
             };
             handle.shutdown_on_signal().await
         });
