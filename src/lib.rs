@@ -27,6 +27,7 @@
 //! }
 //! ```
 
+pub mod config;
 pub mod control;
 mod error;
 pub mod event;
@@ -35,6 +36,7 @@ pub mod spec;
 pub mod state;
 mod tree;
 
+pub use config::{ConfigError, Factories, SupervisorConfig};
 pub use control::{
     Change, CommandMeta, CommandOutcome, ControlPlane, ExitOutcome, Health, InvalidCommandMeta,
     RuntimeExitReport, SupervisedTask, Supervisor, SupervisorHandle, WeakSupervisorHandle,

@@ -1,0 +1,34 @@
+use confique::Config;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{MAX_COUNT, MAX_MS, of_defaults};
+
+/// What is counted, timed and remembered.
+#[derive(Debug, Clone, PartialEq, Config, JsonSchema, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct ObservabilitySection {
+    /// How many events the tree remembers.
+    #[config(
+        default = 8192,
+        env = "SUPERVISOR_OBSERVABILITY_EVENT_JOURNAL_CAPACITY"
+    )]
+    #[schemars(range(min = 1, max = MAX_COUNT))]
+    pub event_journal_capacity: usize,
+
+    /// Whether metrics are counted.
+    #[config(default = true, env = "SUPERVISOR_OBSERVABILITY_METRICS_ENABLED")]
+    pub metrics_enabled: bool,
+
+    /// From when on a poll counts as slow, in milliseconds: it blocks its worker thread.
+    #[config(default = 100, env = "SUPERVISOR_OBSERVABILITY_SLOW_POLL_MS")]
+    #[schemars(range(min = 1, max = MAX_MS))]
+    pub slow_poll_ms: u64,
+}
+
+impl Default for ObservabilitySection {
+    fn default() -> Self {
+        of_defaults()
+    }
+}

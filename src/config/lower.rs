@@ -1,0 +1,258 @@
+use std::time::Duration;
+
+use supervisor_layers::{
+    Backoff, ChildPolicy, FuseLimit, Jitter, ObserveLayer, RestartType, WatchdogLayer, ms,
+};
+
+use super::{
+    ConfigError, ConfigProblem, Factories, ProblemKind,
+    configurable::{
+        BackoffCurve, ChildConfig, ChildKind, JitterMode, ObservabilitySection, PolicySection,
+        ShutdownSection, SupervisorConfig, SupervisorSection,
+    },
+    load::recheck,
+    nearest::nearest,
+};
+use crate::spec::{ChildSpec, DynamicChildren, Member, OnFuseBlown, ShutdownOrder, SupervisorSpec};
+
+impl SupervisorConfig {
+    /// The tree it declares, with what the program's factories make for its children.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, at once: an unknown factory, settings that it does not understand, a panic
+    /// in it, and whatever was changed for the worse since the configuration was loaded.
+    pub fn into_spec(self, factories: &Factories) -> Result<SupervisorSpec, ConfigError> {
+        let mut lowering = Lowering {
+            factories,
+            observability: &self.observability,
+            problems: recheck(&self),
+        };
+        for name in factories.ambiguous() {
+            let reason = "the program registers two factories under this name".to_owned();
+            let kind = ProblemKind::Invalid {
+                value: name.as_str().into(),
+                reason,
+            };
+            lowering
+                .problems
+                .push(ConfigProblem::new("(program)", "factory", kind));
+        }
+        let root = Effective {
+            supervisor: self.supervisor.clone(),
+            policy: self.policy.clone(),
+            shutdown: self.shutdown.clone(),
+        };
+        let spec = lowering.supervisor(&self.name, &root, &self.children, "children");
+        ConfigError::unless_empty(lowering.problems)?;
+        Ok(spec
+            .total_timeout(ms(self.shutdown.total_timeout_ms))
+            .journal_capacity(self.observability.event_journal_capacity)
+            .event_channel_capacity(self.supervisor.event_channel_capacity)
+            .control_channel_capacity(self.supervisor.control_channel_capacity))
+    }
+}
+
+/// The sections in effect at one place of the tree.
+struct Effective {
+    supervisor: SupervisorSection,
+    policy: PolicySection,
+    shutdown: ShutdownSection,
+}
+
+impl Effective {
+    fn under(&self, child: &ChildConfig) -> Self {
+        Self {
+            supervisor: self.supervisor.with(&child.supervisor),
+            policy: self.policy.with(&child.policy),
+            shutdown: self.shutdown.with(&child.shutdown),
+        }
+    }
+}
+
+struct Lowering<'a> {
+    factories: &'a Factories,
+    observability: &'a ObservabilitySection,
+    problems: Vec<ConfigProblem>,
+}
+
+impl Lowering<'_> {
+    fn supervisor(
+        &mut self,
+        id: &str,
+        effective: &Effective,
+        children: &[ChildConfig],
+        path: &str,
+    ) -> SupervisorSpec {
+        let section = &effective.supervisor;
+        let mut spec = SupervisorSpec::new(id, section.strategy)
+            .escalation(section.escalation_policy)
+            .auto_shutdown(section.auto_shutdown)
+            .shutdown_order(effective.shutdown.order)
+            .dynamic(DynamicChildren {
+                enabled: section.dynamic_supervisor.enabled,
+                child_limit: section.dynamic_supervisor.child_limit,
+            });
+        limits(&mut spec, effective);
+        for (index, child) in children.iter().enumerate() {
+            let at = format!("{path}[{index}]");
+            let effective = effective.under(child);
+            spec = match (child.kind, child.replicas) {
+                (ChildKind::Supervisor, _) => spec.supervisor(self.nested(child, &effective, &at)),
+                (_, Some(replicas)) => self.pool(spec, replicas, child, &effective, &at),
+                (_, None) => match self.child(child, &effective, &at) {
+                    Some(child) => spec.child(child),
+                    None => spec,
+                },
+            };
+        }
+        spec
+    }
+
+    fn nested(&mut self, child: &ChildConfig, effective: &Effective, at: &str) -> SupervisorSpec {
+        let path = format!("{at}.children");
+        let mut spec = self
+            .supervisor(&child.name, effective, &child.children, &path)
+            .policy(ChildPolicy::bare(child.restart_policy))
+            .depends_on(&child.depends_on)
+            .tags(&child.tags);
+        spec.significant = child.significant;
+        spec
+    }
+
+    fn pool(
+        &mut self,
+        spec: SupervisorSpec,
+        replicas: usize,
+        child: &ChildConfig,
+        effective: &Effective,
+        at: &str,
+    ) -> SupervisorSpec {
+        let mut made = Vec::new();
+        // One at least: a pool of none has its name from it.
+        for _ in 0..replicas.max(1) {
+            let Some(replica) = self.child(child, effective, at) else {
+                return spec;
+            };
+            made.push(replica);
+        }
+        let mut spec = spec.pool(replicas, |index| made[index].clone());
+        if let Some(Member::Supervisor(pool)) = spec.members.last_mut() {
+            limits(pool, effective);
+            pool.shutdown_order = child.shutdown.order.unwrap_or(ShutdownOrder::Parallel);
+        }
+        spec
+    }
+
+    /// A child as its factory makes it; `None` with a problem noted where it does not.
+    fn child(&mut self, child: &ChildConfig, effective: &Effective, at: &str) -> Option<ChildSpec> {
+        // Its absence is noted already.
+        let factory = child.factory.as_deref()?;
+        let Some(made) = self.factories.make(factory, &child.name, &child.settings) else {
+            let kind = ProblemKind::UnknownName {
+                what: "factory",
+                name: factory.to_owned(),
+                known: self.factories.names().map(str::to_owned).collect(),
+                nearest: nearest(factory, self.factories.names()).map(str::to_owned),
+            };
+            return self.refuse(child, at, "factory", kind);
+        };
+        let kind = self.factories.kind(factory)?;
+        if kind != child.kind {
+            let kind = ProblemKind::Invalid {
+                value: child.kind.as_str().into(),
+                reason: format!("factory {factory:?} makes a {}", kind.as_str()),
+            };
+            return self.refuse(child, at, "kind", kind);
+        }
+        let mut spec = match made {
+            Ok(spec) => spec,
+            Err((key, kind)) => return self.refuse(child, at, &key, kind),
+        };
+        let Effective {
+            policy, shutdown, ..
+        } = effective;
+        let mut layers = child_policy(policy, shutdown, self.observability);
+        layers.restart = child.restart_policy;
+        if child.heartbeat {
+            layers.watchdog = layers.watchdog.stale_after(ms(policy.stale_after_ms));
+        }
+        spec = spec
+            .policy(layers)
+            .on_fuse_blown(policy.on_fuse_blown)
+            .readiness(child.readiness)
+            .depends_on(&child.depends_on)
+            .tags(&child.tags);
+        spec.significant = child.significant;
+        Some(spec)
+    }
+
+    fn refuse(
+        &mut self,
+        child: &ChildConfig,
+        at: &str,
+        key: &str,
+        kind: ProblemKind,
+    ) -> Option<ChildSpec> {
+        let file = child.file.as_deref().unwrap_or("(configuration)");
+        self.problems
+            .push(ConfigProblem::new(file, format!("{at}.{key}"), kind));
+        None
+    }
+}
+
+/// What every supervisor has, a pool too.
+fn limits(spec: &mut SupervisorSpec, effective: &Effective) {
+    let (policy, shutdown) = (&effective.policy, &effective.shutdown);
+    spec.intensity = FuseLimit {
+        failures: policy.supervisor_failure_limit,
+        window: ms(policy.supervisor_failure_window_ms),
+    };
+    spec.grace = ms(shutdown.graceful_timeout_ms);
+    spec.abort_wait = ms(shutdown.abort_wait_ms);
+}
+
+/// The layers around a child. Its restart type and its heartbeat are its own to say.
+pub(super) fn child_policy(
+    policy: &PolicySection,
+    shutdown: &ShutdownSection,
+    observability: &ObservabilitySection,
+) -> ChildPolicy {
+    ChildPolicy {
+        restart: RestartType::default(),
+        quarantine: (policy.on_fuse_blown == OnFuseBlown::Quarantine)
+            .then(|| policy.quarantine_release_after_ms.map(ms)),
+        fuse: Some(FuseLimit {
+            failures: policy.child_restart_limit,
+            window: ms(policy.child_restart_window_ms),
+        }),
+        backoff: backoff(policy),
+        observe: ObserveLayer::new()
+            .metrics(observability.metrics_enabled)
+            .slow_poll(ms(observability.slow_poll_ms)),
+        watchdog: WatchdogLayer::new().start_timeout(ms(policy.start_timeout_ms)),
+        grace: Some(ms(shutdown.graceful_timeout_ms)),
+    }
+}
+
+fn backoff(policy: &PolicySection) -> Option<Backoff> {
+    let initial = ms(policy.initial_backoff_ms);
+    let max: Duration = ms(policy.max_backoff_ms);
+    let curve = match policy.backoff {
+        BackoffCurve::None => return None,
+        BackoffCurve::Constant => Backoff::constant(initial),
+        BackoffCurve::Linear => Backoff::linear(initial, max),
+        BackoffCurve::Exponential => {
+            Backoff::exponential(initial, max).factor(policy.backoff_factor)
+        }
+        BackoffCurve::Decorrelated => Backoff::decorrelated(initial, max),
+    };
+    let jitter = match policy.jitter {
+        JitterMode::None => Jitter::None,
+        JitterMode::Ratio => Jitter::Ratio(policy.jitter_ratio),
+        JitterMode::Full => Jitter::Full,
+        JitterMode::Equal => Jitter::Equal,
+    };
+    let reset_after = ms(policy.backoff_reset_after_ms);
+    Some(curve.jitter(jitter).reset_after(reset_after))
+}
