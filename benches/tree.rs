@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -15,7 +15,7 @@ use rust_supervisor::{
     ChildSpec, CommandMeta, ShutdownOrder, Supervisor, SupervisorHandle, SupervisorSpec,
     TaskContext, secs,
 };
-use tokio::{runtime::Runtime, sync::Notify};
+use tokio::{runtime::Runtime, sync::Notify, time::Instant};
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread()
@@ -99,7 +99,7 @@ fn start_and_stop(c: &mut Criterion) {
                 assert_eq!(
                     black_box(handle.current_state()).root.children.len(),
                     children
-                )
+                );
             });
         });
         runtime.block_on(stop(handle, children));

@@ -54,7 +54,7 @@ impl Child {
     ) -> Arc<Self> {
         let path = core.path.child(&spec.id);
         Arc::new(Self {
-            ctx: context(path, core, strategy, spec.readiness),
+            ctx: context(&path, core, strategy, spec.readiness),
             rank,
             declared,
             kind: ChildKind::Worker(spec.build),
@@ -79,7 +79,7 @@ impl Child {
     ) -> Arc<Self> {
         let readiness = ReadinessPolicy::Explicit;
         Arc::new(Self {
-            ctx: context(scope.path().clone(), core, strategy, readiness),
+            ctx: context(scope.path(), core, strategy, readiness),
             rank,
             declared: true,
             significant: scope.as_child.significant,
@@ -198,7 +198,7 @@ impl Child {
 }
 
 fn context(
-    path: SupervisorPath,
+    path: &SupervisorPath,
     core: &Arc<ScopeCore>,
     strategy: SupervisionStrategy,
     readiness: ReadinessPolicy,

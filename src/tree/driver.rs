@@ -35,7 +35,10 @@ async fn drive(scope: Arc<Scope>, child: Arc<Child>, mut over: Over) {
         let result = live(&child, &mut service, ctx).await;
         gate.end_life(generation, result.as_ref().map(|&()| ()))
             .await;
-        if after_life(&scope, &child, result) {
+        let forgotten = after_life(&scope, &child, &result);
+        // An error's destructor is the user's, and may panic.
+        let _ = catch_panic(move || drop(result));
+        if forgotten {
             break StopCause::Removal;
         }
     };
@@ -85,13 +88,13 @@ async fn live(
 }
 
 /// What the end of a life means to the supervisor. `true`: the child is to be forgotten.
-fn after_life(scope: &Scope, child: &Child, result: Result<(), TaskFailure>) -> bool {
+fn after_life(scope: &Scope, child: &Child, result: &Result<(), TaskFailure>) -> bool {
     let gate = child.gate();
     let by_itself = !scope.tree().is_closing() && !gate.is_ending() && !gate.is_held();
     if !by_itself {
         return false;
     }
-    if let Err(failure) = &result {
+    if let Err(failure) = result {
         let escalates = match failure.kind() {
             FailureKind::GaveUp => child.on_fuse_blown() == OnFuseBlown::Escalate,
             // The decision has told the supervisor already.

@@ -12,6 +12,7 @@ mod scope;
 mod strategy;
 mod supervise;
 mod take_down;
+#[allow(clippy::module_inception)]
 mod tree;
 
 pub(crate) use self::core::ScopeCore;

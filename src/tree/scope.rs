@@ -59,7 +59,7 @@ impl Scope {
     /// The whole subtree as declared, nothing started.
     pub(super) fn build(
         spec: SupervisorSpec,
-        path: SupervisorPath,
+        path: &SupervisorPath,
         tree: &Arc<Tree>,
     ) -> Result<Arc<Self>, SupervisorError> {
         let core = Arc::new(ScopeCore::new(path.clone(), tree.clone(), spec.intensity));
@@ -97,7 +97,7 @@ impl Scope {
                 Member::Child(child) => Child::worker(child, rank, true, &core, spec.strategy),
                 Member::Supervisor(supervisor) => {
                     let path = path.child(&supervisor.id);
-                    let scope = Self::build(supervisor, path, tree)?;
+                    let scope = Self::build(supervisor, &path, tree)?;
                     Child::supervisor(scope, rank, &core, spec.strategy)
                 }
             };
