@@ -78,7 +78,7 @@ impl SupervisorHandle {
             target,
             |Target { scope, child }, _| async move {
                 scope.remove(&child).await;
-                let ended = child.is_over() && child.ctx.snapshot().helpers.is_empty();
+                let ended = child.is_gone();
                 Ok((
                     child,
                     if ended {

@@ -43,7 +43,7 @@ impl Scope {
     pub(crate) async fn remove(self: &Arc<Self>, child: &Arc<Child>) {
         self.take_down(child, StopCause::Removal).await;
         self.forget(child);
-        if !child.is_over() || !child.ctx.snapshot().helpers.is_empty() {
+        if !child.is_gone() {
             child.gate().mark_lingering();
             self.tree().note_lingering(child);
         }

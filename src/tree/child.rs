@@ -33,7 +33,15 @@ pub(crate) struct Child {
     task: Mutex<Option<AbortHandle>>,
     over: AtomicBool,
     ended: Notify,
-    asked: Mutex<Option<Instant>>,
+    asked: Mutex<Option<Asked>>,
+    accounted: AtomicBool,
+}
+
+/// Since when a child is being ended, and whether a run of it was alive then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) at: Instant,
+    pub(super) was_alive: bool,
 }
 
 /// What a child is.
@@ -68,6 +76,7 @@ impl Child {
             over: AtomicBool::new(true),
             ended: Notify::new(),
             asked: Mutex::default(),
+            accounted: AtomicBool::new(false),
         })
     }
 
@@ -96,6 +105,7 @@ impl Child {
             over: AtomicBool::new(true),
             ended: Notify::new(),
             asked: Mutex::default(),
+            accounted: AtomicBool::new(false),
         })
     }
 
@@ -161,6 +171,7 @@ impl Child {
     }
 
     pub(super) fn begin_task(&self) {
+        *lock(&self.asked) = None;
         self.over.store(false, Ordering::Release);
     }
 
@@ -191,9 +202,29 @@ impl Child {
         }
     }
 
-    /// Notes that it has been asked to stop, and answers since when it has been.
-    pub(super) fn asked_to_stop(&self) -> Instant {
-        *lock(&self.asked).get_or_insert_with(Instant::now)
+    /// Whether nothing of it is alive: neither its task nor what a run of it started.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_over() && self.ctx.snapshot().helpers.is_empty()
+    }
+
+    /// Notes that its end was asked for; the first to ask counts.
+    pub(super) fn asked(&self) -> Asked {
+        *lock(&self.asked).get_or_insert_with(|| Asked {
+            at: Instant::now(),
+            was_alive: self.gate().is_active(),
+        })
+    }
+
+    /// Its supervisor ended it and the tree goes on: a shutdown will find it down.
+    pub(super) fn settled(&self) {
+        if self.is_over() {
+            *lock(&self.asked) = None;
+        }
+    }
+
+    /// `true` once: how it took the shutdown is told once, whoever looks at it.
+    pub(super) fn account(&self) -> bool {
+        !self.accounted.swap(true, Ordering::AcqRel)
     }
 }
 

@@ -166,8 +166,8 @@ fn reconcile(scope: &Arc<Scope>, began: tokio::time::Instant) -> ShutdownResult 
         socket: SocketStatus::NotOwned,
     };
     account(scope, &mut count);
-    for child in tree.lingering() {
-        account_child(&child, &mut count);
+    for child in tree.take_lingering() {
+        account_child(tree, &child, &mut count);
     }
     let mut children = tree.shutdowns();
     for child in &mut children {
@@ -198,14 +198,16 @@ fn reconcile(scope: &Arc<Scope>, began: tokio::time::Instant) -> ShutdownResult 
 
 fn account(scope: &Scope, count: &mut ShutdownReconcileReport) {
     for child in scope.children() {
-        account_child(&child, count);
+        account_child(scope.tree(), &child, count);
         if let Some(scope) = child.scope() {
             account(scope, count);
         }
     }
 }
 
-fn account_child(child: &super::Child, count: &mut ShutdownReconcileReport) {
+fn account_child(tree: &Tree, child: &super::Child, count: &mut ShutdownReconcileReport) {
+    // Those below a supervisor that was down already were not asked by anybody.
+    tree.account(child);
     count.children += 1;
     let helpers = child.ctx.snapshot().helpers;
     let alive = !child.is_over();
@@ -215,7 +217,7 @@ fn account_child(child: &super::Child, count: &mut ShutdownReconcileReport) {
         count.stragglers.push(Straggler {
             path: child.path(),
             generation: child.gate().generation(),
-            since: child.asked_to_stop().elapsed(),
+            since: child.asked().at.elapsed(),
             helpers,
         });
     }

@@ -13,7 +13,7 @@ use supervisor_layers::ChildPolicy;
 use super::{Child, Tree, core::ScopeCore, order::start_order, tree::lock};
 use crate::{
     SupervisorError,
-    event::{Origin, TreeEvent},
+    event::TreeEvent,
     spec::{
         AutoShutdown, DynamicChildren, EscalationPolicy, Member, ShutdownOrder,
         SupervisionStrategy, SupervisorPath, SupervisorSpec, check_id,
@@ -286,15 +286,7 @@ impl Scope {
     }
 
     pub(super) fn announce(&self, child: &Child, event: TreeEvent) {
-        let path = child.path().shared();
-        let (instance, generation) = (child.ctx.instance(), child.gate().generation());
-        let origin = Origin {
-            path: &path,
-            instance,
-            generation,
-            attempt: 0,
-        };
-        self.tree().journal.append(origin, [event], 0);
+        self.tree().announce(child, event);
     }
 }
 

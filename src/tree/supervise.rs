@@ -150,7 +150,7 @@ impl Scope {
 
     fn abort_all(&self) {
         for child in self.children() {
-            child.asked_to_stop();
+            child.asked();
             child
                 .gate()
                 .end(StopCause::Shutdown, StopRequest::default());

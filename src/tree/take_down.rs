@@ -1,14 +1,13 @@
 use std::sync::Arc;
 
-use supervisor_layers::{StopCause, TaskExit};
-use tokio::time::{Instant, sleep_until, timeout};
+use supervisor_layers::{StopCause, context::StopRequest};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
 
 use super::{Child, Scope};
-use crate::{
-    event::TreeEvent,
-    shutdown::{ChildShutdown, ChildShutdownStatus, ShutdownStage},
-    spec::ShutdownOrder,
-};
+use crate::{shutdown::ShutdownStage, spec::ShutdownOrder};
 
 /// How a wait for a stopping child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,88 +40,73 @@ impl Scope {
         timeout(self.abort_wait, ended()).await.is_ok()
     }
 
-    /// Ends all children for good: in reverse start order, each one's end awaited, or all at once.
+    /// Ends all children for good: in reverse start order, each one's end awaited, or all at once. When
+    /// the budget is spent, what is left is ended together.
     pub(super) async fn take_down_all(self: &Arc<Self>) {
         let mut children = self.children();
         children.reverse();
-        self.tree().enter(ShutdownStage::GracefulDrain);
-        match self.shutdown_order {
-            ShutdownOrder::Reverse => {
-                for (at, child) in children.iter().enumerate() {
-                    if self.budget_spent() {
-                        // What is left is ended together.
-                        return self.take_down_together(&children[at..]).await;
-                    }
-                    self.take_down(child, StopCause::Shutdown).await;
+        if self.tree().is_closing() {
+            self.end_idle();
+            self.tree().enter(ShutdownStage::GracefulDrain);
+        }
+        let mut left = children.as_slice();
+        if self.shutdown_order == ShutdownOrder::Reverse {
+            while let [child, rest @ ..] = left {
+                tokio::select! {
+                    biased;
+                    () = self.take_down(child, StopCause::Shutdown) => left = rest,
+                    () = self.tree().budget_over() => break,
                 }
             }
-            ShutdownOrder::Parallel => self.take_down_together(&children).await,
         }
+        self.take_down_together(left).await;
     }
 
     async fn take_down_together(self: &Arc<Self>, children: &[Arc<Child>]) {
-        let mut asked: Vec<_> = children
-            .iter()
-            .map(|child| (self.ask(child, StopCause::Shutdown), child))
-            .collect();
-        // Awaited in the order in which their time is up, so that none is aborted late.
-        asked.sort_by_key(|(_, child)| child.gate().drop_at());
-        for (ask, child) in asked {
-            self.await_end(child, ask).await;
+        let mut ends = JoinSet::new();
+        for child in children {
+            self.ask(child, StopCause::Shutdown);
+            let (scope, child) = (self.clone(), child.clone());
+            ends.spawn(async move { scope.await_end(&child).await });
+        }
+        while ends.join_next().await.is_some() {}
+    }
+
+    /// Ends what has no run, here and below: it need not wait for its turn.
+    fn end_idle(&self) {
+        for child in self.children() {
+            let gate = child.gate();
+            if !gate.is_active() {
+                gate.end(StopCause::Shutdown, StopRequest::default());
+            }
+            if let Some(scope) = child.scope() {
+                scope.end_idle();
+            }
         }
     }
 
     /// Ends one child for good and notes how it took it.
-    pub(super) async fn take_down(
-        self: &Arc<Self>,
-        child: &Arc<Child>,
-        cause: StopCause,
-    ) -> ChildShutdownStatus {
-        let ask = self.ask(child, cause);
-        self.await_end(child, ask).await
+    pub(super) async fn take_down(self: &Arc<Self>, child: &Arc<Child>, cause: StopCause) {
+        self.ask(child, cause);
+        self.await_end(child).await;
     }
 
-    fn ask(&self, child: &Child, cause: StopCause) -> Ask {
-        let gate = child.gate();
-        let ask = Ask {
-            was_alive: gate.is_active(),
-            at: child.asked_to_stop(),
-        };
-        gate.end(cause, self.stop_request(child));
-        ask
+    fn ask(&self, child: &Child, cause: StopCause) {
+        child.asked();
+        child.gate().end(cause, self.stop_request(child));
     }
 
-    async fn await_end(&self, child: &Arc<Child>, ask: Ask) -> ChildShutdownStatus {
+    async fn await_end(&self, child: &Arc<Child>) {
         if self.wait_until(child, child.over()).await == Waited::Late {
             self.tree().enter(ShutdownStage::AbortStragglers);
             child.abort();
             let _ = timeout(self.abort_wait, child.over()).await;
         }
-        let snapshot = child.ctx.snapshot();
-        let aborted = snapshot
-            .last_exit
-            .is_some_and(|last| last.exit == TaskExit::Aborted);
-        let status = if !child.is_over() || !snapshot.helpers.is_empty() {
-            ChildShutdownStatus::AbortFailed
-        } else if !ask.was_alive {
-            ChildShutdownStatus::AlreadyExited
-        } else if aborted {
-            ChildShutdownStatus::Aborted
-        } else {
-            ChildShutdownStatus::Graceful
-        };
         if self.tree().is_closing() {
-            self.announce(child, TreeEvent::ChildShutdown { status });
-            let generation = child.gate().generation();
-            let took = ask.at.elapsed();
-            self.tree().note_shutdown(ChildShutdown {
-                path: child.path(),
-                generation,
-                status,
-                took,
-            });
+            self.tree().account(child);
+        } else {
+            child.settled();
         }
-        status
     }
 
     /// Waits for `down`, up to the end of the child's grace and what may follow it, or of the budget.
@@ -172,13 +156,4 @@ impl Scope {
             (grace, budget) => grace.or(budget),
         }
     }
-
-    fn budget_spent(&self) -> bool {
-        self.tree().budget_spent()
-    }
-}
-
-struct Ask {
-    was_alive: bool,
-    at: Instant,
 }

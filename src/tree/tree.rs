@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use supervisor_layers::TaskExit;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -13,7 +14,7 @@ use super::Child;
 use crate::{
     control::{CommandMeta, Shared},
     event::{Journal, Origin, TreeEvent},
-    shutdown::{ChildShutdown, ShutdownStage},
+    shutdown::{ChildShutdown, ChildShutdownStatus, ShutdownStage},
     spec::{SupervisorPath, SupervisorSpec},
 };
 
@@ -151,8 +152,48 @@ impl Tree {
         self.budget.subscribe()
     }
 
-    pub(super) fn note_shutdown(&self, shutdown: ChildShutdown) {
-        lock(&self.ended).push(shutdown);
+    /// Resolves when the budget is spent.
+    pub(super) async fn budget_over(&self) {
+        let mut budget = self.budget();
+        loop {
+            let limit = *budget.borrow_and_update();
+            let spent = async {
+                match limit {
+                    Some(limit) => tokio::time::sleep_until(limit).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = spent => return,
+                // The sender is this tree's.
+                _ = budget.changed() => {}
+            }
+        }
+    }
+
+    /// Notes and tells, once, how a child took the shutdown.
+    pub(super) fn account(&self, child: &Child) {
+        if !child.account() {
+            return;
+        }
+        let asked = child.asked();
+        let last = child.ctx.snapshot().last_exit;
+        let status = if !child.is_gone() {
+            ChildShutdownStatus::AbortFailed
+        } else if !asked.was_alive {
+            ChildShutdownStatus::AlreadyExited
+        } else if last.is_some_and(|last| last.exit == TaskExit::Aborted) {
+            ChildShutdownStatus::Aborted
+        } else {
+            ChildShutdownStatus::Graceful
+        };
+        self.announce(child, TreeEvent::ChildShutdown { status });
+        lock(&self.ended).push(ChildShutdown {
+            path: child.path(),
+            generation: child.gate().generation(),
+            status,
+            took: asked.at.elapsed(),
+        });
     }
 
     pub(super) fn shutdowns(&self) -> Vec<ChildShutdown> {
@@ -165,8 +206,13 @@ impl Tree {
 
     pub(crate) fn lingering(&self) -> Vec<Arc<Child>> {
         let mut lingering = lock(&self.lingering);
-        lingering.retain(|child| !child.is_over());
+        lingering.retain(|child| !child.is_gone());
         lingering.clone()
+    }
+
+    /// The same for the last time: a child leads back to its tree, and neither is to keep the other.
+    pub(super) fn take_lingering(&self) -> Vec<Arc<Child>> {
+        std::mem::take(&mut *lock(&self.lingering))
     }
 
     /// The innermost child that did not start is the one to name.
@@ -176,6 +222,18 @@ impl Tree {
 
     pub(super) fn start_failure(&self) -> Option<(SupervisorPath, String)> {
         lock(&self.first_failure).take()
+    }
+
+    /// Records something about a child that is no step of its run.
+    pub(super) fn announce(&self, child: &Child, event: TreeEvent) {
+        let path = child.path().shared();
+        let origin = Origin {
+            path: &path,
+            instance: child.ctx.instance(),
+            generation: child.gate().generation(),
+            attempt: 0,
+        };
+        self.journal.append(origin, [event], 0);
     }
 
     /// Records something about a supervisor, or about the tree.

@@ -9,8 +9,9 @@ use std::{
 };
 
 use rust_supervisor::{
-    ChildSpec, CommandMeta, EventItem, EventKind, LifecycleEvent, Supervisor, SupervisorEvent,
-    SupervisorHandle, SupervisorSpec, TaskContext, TaskResult,
+    ChildShutdownStatus, ChildSpec, CommandMeta, EventItem, EventKind, LifecycleEvent,
+    ShutdownResult, Supervisor, SupervisorEvent, SupervisorHandle, SupervisorPath, SupervisorSpec,
+    TaskContext, TaskResult,
 };
 use tokio::sync::Notify;
 
@@ -57,6 +58,34 @@ pub async fn event_from(
         }
     })
     .await
+}
+
+pub async fn shut_down(handle: &SupervisorHandle) -> ShutdownResult {
+    within(handle.shutdown_tree(&by())).await.unwrap()
+}
+
+/// How a child took the shutdown, as the report says, once.
+pub fn status(result: &ShutdownResult, path: &str) -> ChildShutdownStatus {
+    let path = SupervisorPath::from(path);
+    let mut found = result.report.children.iter().filter(|c| c.path == path);
+    let status = found.next().unwrap_or_else(|| panic!("no {path}")).status;
+    assert!(found.next().is_none(), "{path} is accounted for twice");
+    status
+}
+
+/// Lets the others go on until `condition` holds. Time passes only where nobody else has anything to do.
+pub async fn until(mut condition: impl FnMut() -> bool) {
+    within(async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+/// A worker that does not listen when it is asked to stop.
+pub fn deaf(id: &str) -> ChildSpec {
+    ChildSpec::worker(id, |_: TaskContext| std::future::pending::<()>())
 }
 
 /// Waits until the child has a ready run of at least this generation.
