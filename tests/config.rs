@@ -365,6 +365,32 @@ fn tried(text: &str) {
     }
 }
 
+#[test]
+fn no_depth_and_no_repetition_makes_it_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = |open: &str, close: &str| open.repeat(2_000) + &close.repeat(2_000);
+    let laughs = (1..40).fold("a0: &a0 [x]\n".to_owned(), |text, n| {
+        let last = format!("*a{}", n - 1);
+        text + &format!("a{n}: &a{n} [{last}, {last}, {last}]\n")
+    });
+    for (file, text) in [
+        ("a.yaml", deep("[", "]")),
+        (
+            "a.yaml",
+            format!("children: {}", deep("[{name: a, children: ", "}]")),
+        ),
+        ("a.yaml", laughs),
+        ("a.json", deep("[", "]")),
+        ("a.toml", format!("name = {}", deep("[", "]"))),
+        ("a.toml", format!("{}x = 1", "a.".repeat(2_000))),
+    ] {
+        let path = dir.path().join(file);
+        std::fs::write(&path, text).unwrap();
+        let error = SupervisorConfig::load(path).unwrap_err();
+        assert!(!error.problems().is_empty(), "{error}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_makes_it_panic(text in "\\PC*") {

@@ -134,12 +134,9 @@ pub enum ProblemKind {
 }
 
 impl ConfigError {
-    /// An error of these problems; `Ok` where there are none.
-    pub(super) fn unless_empty(problems: Vec<ConfigProblem>) -> Result<(), Self> {
-        if problems.is_empty() {
-            return Ok(());
-        }
-        Err(Self { problems })
+    /// These problems, of which there is one at least.
+    pub(super) fn of(problems: Vec<ConfigProblem>) -> Self {
+        Self { problems }
     }
 
     /// What is wrong, in the order of the files.

@@ -76,32 +76,38 @@ fn finish(
     root: &str,
     mut problems: Vec<ConfigProblem>,
 ) -> Result<SupervisorConfig, ConfigError> {
-    let mut config = match load_config_from_figment::<SupervisorConfig>(figment) {
-        Ok(config) => config,
-        Err(error) => {
-            if problems.is_empty() {
-                problems.push(refused(root, &error));
-            }
-            ConfigError::unless_empty(problems)?;
-            return Ok(SupervisorConfig::default());
+    let config = load_config_from_figment::<SupervisorConfig>(figment);
+    let mut config = config.map_err(|error| {
+        if problems.is_empty() {
+            problems.push(refused(root, &error));
         }
-    };
+        ConfigError::of(std::mem::take(&mut problems))
+    })?;
     let declared_in = source_of(figment, "children", root);
     for child in &mut config.children {
         child.declared_in(&declared_in);
     }
-    let found = check::meaning(&config);
-    let found = found
-        .into_iter()
-        .filter(|finding| !problems.iter().any(|known| finding.follows(known)))
-        .map(|finding| {
-            let file = source_of(figment, &finding.key, root);
-            ConfigProblem::new(&*file, finding.key, finding.kind)
-        })
-        .collect::<Vec<_>>();
-    problems.extend(found);
-    ConfigError::unless_empty(problems)?;
-    Ok(config)
+    let file = |key: &str| source_of(figment, key, root).to_string();
+    with_meaning(&mut problems, &config, file);
+    if problems.is_empty() {
+        return Ok(config);
+    }
+    Err(ConfigError::of(problems))
+}
+
+/// Adds what only the meaning shows, unless it may come from what is known to be wrong.
+fn with_meaning(
+    problems: &mut Vec<ConfigProblem>,
+    config: &SupervisorConfig,
+    file: impl Fn(&str) -> String,
+) {
+    let mut found = check::meaning(config);
+    found.retain(|finding| !problems.iter().any(|known| finding.follows(known)));
+    problems.extend(
+        found
+            .into_iter()
+            .map(|finding| ConfigProblem::new(file(&finding.key), finding.key, finding.kind)),
+    );
 }
 
 fn refused(file: &str, error: &rust_config_tree::ConfigError) -> ConfigProblem {
@@ -227,12 +233,10 @@ pub(super) fn recheck(config: &SupervisorConfig) -> Vec<ConfigProblem> {
             ));
         }
     }
-    let children = config.children.first();
-    let declared_in = children.and_then(|child| child.file.as_deref());
-    problems.extend(check::meaning(config).into_iter().map(|finding| {
-        let of_child = declared_in.filter(|_| finding.key.starts_with("children["));
-        let file = of_child.unwrap_or(ITSELF);
-        ConfigProblem::new(file, finding.key, finding.kind)
-    }));
+    let declared_in = config.children.first().and_then(|child| child.file.clone());
+    with_meaning(&mut problems, config, |key| match &declared_in {
+        Some(file) if key.starts_with("children[") => file.to_string(),
+        _ => ITSELF.to_owned(),
+    });
     problems
 }

@@ -44,7 +44,9 @@ impl SupervisorConfig {
             shutdown: self.shutdown.clone(),
         };
         let spec = lowering.supervisor(&self.name, &root, &self.children, "children");
-        ConfigError::unless_empty(lowering.problems)?;
+        if !lowering.problems.is_empty() {
+            return Err(ConfigError::of(lowering.problems));
+        }
         Ok(spec
             .total_timeout(ms(self.shutdown.total_timeout_ms))
             .journal_capacity(self.observability.event_journal_capacity)
