@@ -1,0 +1,234 @@
+//! What was seen: every run of every child by how it ended, and what became of every order.
+
+use std::{collections::BTreeMap, fmt, sync::atomic::Ordering::Relaxed, time::Duration};
+
+use rust_supervisor::{
+    BoxError, EventItem, EventKind, EventStream, LifecycleEvent, NodeState, ShutdownResult,
+    SupervisionStrategy, TaskExit, TreeState,
+};
+use serde::Serialize;
+use tokio::task::JoinHandle;
+
+use crate::{
+    books::{self, Audit},
+    client::read_receipts,
+    database::Connection,
+    shop::Shop,
+};
+
+/// How often in each way.
+type Exits = BTreeMap<TaskExit, u64>;
+
+#[derive(Serialize)]
+pub struct Report {
+    seconds: f64,
+    children: BTreeMap<String, Child>,
+    supervisors: BTreeMap<String, Group>,
+    /// Over all children.
+    exits: Exits,
+    restarts: u64,
+    /// Events that came too late to be seen.
+    events_missed: u64,
+    /// The exits counted from the events are those that the state tells.
+    events_agree: bool,
+    orders: Orders,
+    /// What is wrong with the books.
+    imbalance: Option<String>,
+    pub shutdown: ShutdownResult,
+}
+
+#[derive(Serialize)]
+struct Child {
+    status: &'static str,
+    runs: u64,
+    exits: Exits,
+    restarts: u64,
+    /// How often it ran again after each kind of exit.
+    restarts_after: Exits,
+    last_failure: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Group {
+    strategy: SupervisionStrategy,
+    /// Restarts of several children together.
+    group_restarts: u64,
+    /// Of its children, alone or in a group.
+    restarts: u64,
+}
+
+#[derive(Serialize)]
+struct Orders {
+    /// Answers to malformed orders that said so, in this run.
+    rejected: u64,
+    #[serde(flatten)]
+    audit: Audit,
+}
+
+/// Counts exits as the events tell of them, for a comparison with what the state tells.
+pub struct ExitCounter(JoinHandle<Counted>);
+
+#[derive(Default)]
+pub struct Counted {
+    exits: BTreeMap<String, Exits>,
+    missed: u64,
+}
+
+impl ExitCounter {
+    pub fn start(mut events: EventStream) -> Self {
+        Self(tokio::spawn(async move {
+            let mut counted = Counted::default();
+            while let Some(item) = events.next().await {
+                match item {
+                    EventItem::Event(event) => {
+                        if let EventKind::Lifecycle(LifecycleEvent::Exited { exit, .. }) =
+                            event.kind
+                        {
+                            let exits = counted.exits.entry(event.path.to_string()).or_default();
+                            *exits.entry(exit).or_default() += 1;
+                        }
+                    }
+                    EventItem::Gap { missed } => counted.missed += missed,
+                }
+            }
+            counted
+        }))
+    }
+
+    /// What was counted, once the tree has ended and with it its events.
+    pub async fn finish(self) -> Result<Counted, BoxError> {
+        Ok(tokio::time::timeout(Duration::from_secs(5), self.0).await??)
+    }
+}
+
+impl Report {
+    /// After the shutdown: the books are opened again and every order is followed through them.
+    pub fn new(
+        state: &TreeState,
+        counted: &Counted,
+        shutdown: ShutdownResult,
+        shop: &Shop,
+    ) -> Result<Self, BoxError> {
+        let children: BTreeMap<_, _> = state
+            .iter()
+            .filter(|node| node.supervisor.is_none())
+            .map(|node| (node.path.to_string(), Child::new(node)))
+            .collect();
+        let supervisors = state
+            .iter()
+            .filter_map(|node| Some((node.path.to_string(), Group::new(node)?)))
+            .collect();
+        let mut exits = Exits::new();
+        for (exit, count) in children.values().flat_map(|child| &child.exits) {
+            *exits.entry(*exit).or_default() += count;
+        }
+        let events_agree = children.iter().all(|(path, child)| {
+            child.exits == counted.exits.get(path).cloned().unwrap_or_default()
+        });
+        let connection = Connection::default();
+        connection.open(&shop.database_file())?;
+        let receipts = read_receipts(&shop.receipts_file())?;
+        Ok(Self {
+            seconds: state.uptime.as_secs_f64(),
+            restarts: children.values().map(|child| child.restarts).sum(),
+            children,
+            supervisors,
+            exits,
+            events_missed: counted.missed,
+            events_agree,
+            orders: Orders {
+                rejected: shop.rejected.load(Relaxed),
+                audit: connection.blocking(|db| books::audit(db, &receipts))?,
+            },
+            imbalance: connection.blocking(books::imbalance)?,
+            shutdown,
+        })
+    }
+
+    /// Every order was settled exactly once, and the books balance.
+    pub fn orders_safe(&self) -> bool {
+        let audit = &self.orders.audit;
+        audit.lost == 0 && audit.pending == 0 && self.imbalance.is_none()
+    }
+}
+
+impl Child {
+    fn new(node: &NodeState) -> Self {
+        let exits: Exits = node
+            .exits
+            .iter()
+            .map(|(exit, count)| (*exit, *count))
+            .filter(|(_, n)| *n > 0)
+            .collect();
+        // After the shutdown every run has ended, and all but the last were followed by another.
+        let mut restarts_after = exits.clone();
+        if let Some(last) = &node.last_exit {
+            restarts_after
+                .entry(last.exit)
+                .and_modify(|count| *count -= 1);
+            restarts_after.retain(|_, count| *count > 0);
+        }
+        Self {
+            status: node.status.as_str(),
+            runs: node.generation,
+            exits,
+            restarts: node.restarts,
+            restarts_after,
+            last_failure: node
+                .last_exit
+                .as_ref()
+                .and_then(|last| last.message.as_deref().map(str::to_owned)),
+        }
+    }
+}
+
+impl Group {
+    fn new(node: &NodeState) -> Option<Self> {
+        let supervisor = node.supervisor.as_ref()?;
+        Some(Self {
+            strategy: supervisor.strategy,
+            group_restarts: supervisor.group_restarts,
+            restarts: node.children.iter().map(|child| child.restarts).sum(),
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let audit = &self.orders.audit;
+        write!(
+            f,
+            "{:.1} s, {} restarts, runs ended:",
+            self.seconds, self.restarts
+        )?;
+        for (exit, count) in &self.exits {
+            write!(f, " {count} {exit}")?;
+        }
+        for (path, group) in self
+            .supervisors
+            .iter()
+            .filter(|(_, group)| group.group_restarts > 0)
+        {
+            write!(
+                f,
+                "\n{path} ({:?}): {} group restarts",
+                group.strategy, group.group_restarts
+            )?;
+        }
+        write!(
+            f,
+            "\norders: {} accepted, {} acknowledged, {} settled, {} rejected, {} pending, {} settled twice, {} lost",
+            audit.accepted,
+            audit.acknowledged,
+            audit.settled,
+            self.orders.rejected,
+            audit.pending,
+            audit.settled_twice,
+            audit.lost,
+        )?;
+        match &self.imbalance {
+            None => write!(f, "\nthe books balance"),
+            Some(what) => write!(f, "\nthe books do not balance: {what}"),
+        }
+    }
+}
