@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{ChildStatus, HoldReason, LastExit, Slot, TaskContext};
+use super::{ChildStatus, HoldReason, LastExit, Slot, TaskContext, slot::Look};
 use crate::{FailureKind, StopCause, TaskFailure, policy::RestartType};
 
 /// How a stop is asked for.
@@ -29,13 +29,6 @@ pub enum NextRun {
     /// It has begun; this is its context.
     Run(TaskContext),
     /// There is none.
-    End(StopCause),
-}
-
-/// Whether a run may begin now.
-pub(super) enum Admission {
-    Open,
-    Closed,
     End(StopCause),
 }
 
@@ -183,7 +176,7 @@ impl Gate {
 
     /// Whether a `RestartLayer` inside carries out the runs of the life that has begun.
     fn is_managed(&self) -> bool {
-        self.slot.is_managed()
+        self.slot.look(|look| look.is_managed())
     }
 
     /// What a call answered was polled once and goes on.
@@ -326,7 +319,7 @@ impl Gate {
         self.slot.look(|look| look.start_extended())
     }
 
-    async fn until<T>(&self, mut f: impl FnMut(&super::slot::Look<'_>) -> Option<T>) -> T {
+    async fn until<T>(&self, mut f: impl FnMut(&Look<'_>) -> Option<T>) -> T {
         loop {
             let changed = self.slot.changed();
             if let Some(found) = self.slot.look(|look| f(&look)) {

@@ -1,0 +1,225 @@
+use std::{sync::Arc, task::Waker, time::Duration};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    super::{
+        ChildSettings, ChildStatus, ContextSpec, LastExit, ReadinessPolicy, helpers::Helpers,
+        memory::Memory,
+    },
+    stop::Stop,
+};
+use crate::{
+    StopCause,
+    policy::{BackoffDelay, FuseReading},
+};
+
+/// What of a slot is behind its lock.
+pub(super) struct Control {
+    pub(super) phase: Phase,
+    pub(super) generation: u64,
+    pub(super) attempt: u32,
+    /// When the status last changed.
+    pub(super) since: Instant,
+    /// When the current or last run began.
+    pub(super) began: Instant,
+    pub(super) readiness: ReadinessPolicy,
+    pub(super) ready: bool,
+    /// The run was polled and went on.
+    pub(super) polled_once: bool,
+    pub(super) grouped: bool,
+    /// A failure before the start is final.
+    pub(super) first_start: bool,
+    pub(super) stop: Option<Stop>,
+    /// No run begins any more.
+    pub(super) end: Option<StopCause>,
+    pub(super) hold: Option<Hold>,
+    /// The next run waits for the child's group.
+    pub(super) group_hold: bool,
+    /// A run may begin though the life ended.
+    pub(super) rerun: bool,
+    pub(super) lingering: bool,
+    /// A `RestartLayer` carries out the runs of this life.
+    pub(super) managed: bool,
+    pub(super) start_extended: Option<Instant>,
+    pub(super) beat: Option<Instant>,
+    pub(super) notes: Notes,
+    pub(super) fuse: Option<FuseReading>,
+    pub(super) last_exit: Option<Box<LastExit>>,
+    pub(super) exits: [u64; 7],
+    pub(super) memory: Memory,
+    pub(super) settings: Option<Box<ChildSettings>>,
+    pub(super) helpers: Option<Box<Helpers>>,
+    pub(super) token: Option<CancellationToken>,
+    pub(super) wakers: Vec<Waker>,
+    pub(super) sequence: u64,
+    pub(super) correlation: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Phase {
+    /// At the gate.
+    Idle,
+    BackingOff {
+        until: Instant,
+    },
+    /// A run lives.
+    Active,
+    /// The run ended, helpers of it live.
+    Joining,
+    /// The life ended.
+    Ended(End),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum End {
+    Finished,
+    Failed,
+    Aborted,
+}
+
+pub(super) enum Hold {
+    Paused,
+    Quarantined {
+        reason: Arc<str>,
+        until: Option<Instant>,
+    },
+}
+
+/// What the layers noted of the run that is ending.
+#[derive(Default)]
+pub(super) struct Notes {
+    pub(super) fuse: Option<FuseReading>,
+    pub(super) backoff: Option<BackoffDelay>,
+    pub(super) quarantine: Option<Option<Duration>>,
+}
+
+impl Control {
+    pub(super) fn new(spec: &ContextSpec, born: Instant) -> Self {
+        Self {
+            phase: Phase::Idle,
+            generation: spec.generation,
+            attempt: 0,
+            since: born,
+            began: born,
+            readiness: spec.readiness,
+            ready: false,
+            polled_once: false,
+            grouped: spec.grouped,
+            first_start: false,
+            stop: None,
+            end: None,
+            hold: None,
+            group_hold: false,
+            rerun: false,
+            lingering: false,
+            managed: false,
+            start_extended: None,
+            beat: None,
+            notes: Notes::default(),
+            fuse: None,
+            last_exit: None,
+            exits: [0; 7],
+            memory: Memory::default(),
+            settings: None,
+            helpers: None,
+            token: None,
+            wakers: Vec::new(),
+            sequence: 0,
+            correlation: 0,
+        }
+    }
+
+    pub(super) fn register(&mut self, waker: &Waker) {
+        if !self.wakers.iter().any(|known| known.will_wake(waker)) {
+            self.wakers.push(waker.clone());
+        }
+    }
+
+    pub(super) fn wake(&mut self) {
+        for waker in self.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// From here on a cause is known; what has none keeps the one before.
+    pub(super) fn correlate(&mut self, correlation: u64) {
+        if correlation != 0 {
+            self.correlation = correlation;
+        }
+    }
+
+    /// Fuse, backoff and attempts as new.
+    pub(super) fn forget_history(&mut self) {
+        self.memory.clear();
+        self.attempt = 0;
+        self.fuse = None;
+        self.notes = Notes::default();
+        self.cut_backoff();
+    }
+
+    pub(super) fn cut_backoff(&mut self) {
+        if let Phase::BackingOff { .. } = self.phase {
+            self.phase = Phase::Idle;
+        }
+    }
+
+    /// A run of this generation lives and has not ended.
+    pub(super) fn runs(&self, generation: u64) -> bool {
+        self.generation == generation && self.phase == Phase::Active
+    }
+
+    /// A run lives, or what it left behind.
+    pub(super) fn is_alive(&self) -> bool {
+        matches!(self.phase, Phase::Active | Phase::Joining)
+    }
+
+    /// Nothing lives, and the life goes on.
+    pub(super) fn is_between_runs(&self) -> bool {
+        matches!(self.phase, Phase::Idle | Phase::BackingOff { .. })
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_))
+    }
+
+    pub(super) fn setting<T>(&self, read: impl FnOnce(&ChildSettings) -> Option<T>) -> Option<T> {
+        self.settings.as_deref().and_then(read)
+    }
+
+    /// How long a run lasts that was healthy.
+    pub(super) fn healthy_time(&self) -> Duration {
+        /// For a child without a backoff to say otherwise.
+        const DEFAULT: Duration = Duration::from_secs(60);
+        self.setting(|settings| settings.backoff)
+            .map_or(DEFAULT, |backoff| backoff.healthy_time())
+    }
+
+    /// When the stopping run will be dropped.
+    pub(super) fn drop_at(&self) -> Option<Instant> {
+        let grace = self.setting(|settings| settings.grace);
+        self.stop.as_ref()?.drop_at(grace)
+    }
+
+    pub(super) fn status(&self) -> ChildStatus {
+        let cause = self.stop.as_ref().map(|stop| stop.cause);
+        match (self.phase, &self.hold) {
+            (Phase::Active | Phase::Joining, _) if self.lingering => ChildStatus::Lingering,
+            (Phase::Active, _) if cause.is_some() => ChildStatus::Stopping { cause },
+            (Phase::Active, _) if self.ready => ChildStatus::Running,
+            (Phase::Active, _) => ChildStatus::Starting,
+            (Phase::Joining, _) => ChildStatus::Stopping { cause },
+            (_, Some(Hold::Paused)) => ChildStatus::Paused,
+            (_, Some(Hold::Quarantined { reason, until })) => ChildStatus::Quarantined {
+                reason: reason.clone(),
+                until: *until,
+            },
+            (Phase::BackingOff { until }, None) => ChildStatus::BackingOff { until },
+            (Phase::Ended(End::Finished), None) => ChildStatus::Finished,
+            (Phase::Ended(End::Failed), None) => ChildStatus::Failed,
+            (Phase::Ended(End::Aborted), None) => ChildStatus::Aborted,
+            (Phase::Idle, None) => ChildStatus::Waiting,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{
+    super::{LastExit, LifecycleEvent},
+    Slot,
+    control::{Control, End, Hold, Phase},
+    stop::after,
+};
+use crate::{
+    StopCause, TaskExit, TaskFailure,
+    policy::{ExitFacts, FuseReading, RestartAction, RestartDecision, RestartType, decide},
+};
+
+/// The end of a run, the decision, and the end of a life.
+impl Slot {
+    /// Ends the run: reads the notes, decides, and leaves the slot as the decision says.
+    ///
+    /// `None` when that run is not the current one or has ended already.
+    pub(crate) fn end_run(
+        &self,
+        generation: u64,
+        result: Result<(), &TaskFailure>,
+        restart: RestartType,
+    ) -> Option<RestartDecision> {
+        let mut control = self.lock();
+        if control.generation != generation || !control.is_alive() {
+            return None;
+        }
+        let now = Instant::now();
+        let stop = control.stop.take().map(|stop| stop.cause);
+        let exit = exit_of(result, stop);
+        let notes = std::mem::take(&mut control.notes);
+        let facts = ExitFacts {
+            restart,
+            exit,
+            fatal: result.is_err_and(TaskFailure::is_fatal),
+            stop,
+            first_start: std::mem::take(&mut control.first_start) && !control.ready,
+            fuse: notes.fuse,
+            has_fuse: control.setting(|settings| settings.fuse).is_some(),
+            backoff: notes.backoff,
+            quarantine: notes.quarantine,
+            grouped: control.grouped,
+        };
+        let owner = self.owner.as_ref();
+        let decision = decide(&facts, || owner.is_none_or(|owner| owner.admit_restart()));
+
+        if now - control.began >= control.healthy_time() {
+            control.attempt = 0;
+        }
+        control.exits[exit as usize] += 1;
+        control.ready = false;
+        control.lingering = false;
+        control.helpers.take_if(|helpers| helpers.is_empty());
+        if let Some(token) = control.token.take() {
+            token.cancel();
+        }
+        self.word.over(generation);
+
+        let message = result.err().map(|failure| failure.message().clone());
+        let mut steps = told(&decision, message.clone());
+        control.last_exit = Some(Box::new(LastExit {
+            generation,
+            exit,
+            message,
+            decision: Some(decision),
+            at: now,
+        }));
+        steps.extend(follow(&mut control, &decision, now));
+        self.record(&mut control, &steps);
+        if !control.is_between_runs() || control.hold.is_some() {
+            control.correlation = 0;
+        }
+        self.stir(&mut control);
+        let run = self.run_id(&control);
+        drop(control);
+        if let Some(owner) = owner {
+            owner.decided(run, &decision);
+        }
+        Some(decision)
+    }
+
+    /// The life is over: nothing but a restart by hand brings another run.
+    pub(crate) fn end_life(&self, failed: bool) {
+        let mut control = self.lock();
+        control.managed = false;
+        if !control.is_between_runs() {
+            return;
+        }
+        let last = control.last_exit.as_ref().map(|last| last.exit);
+        control.phase = Phase::Ended(match (last, failed) {
+            (Some(TaskExit::Aborted), _) => End::Aborted,
+            (_, true) => End::Failed,
+            (_, false) => End::Finished,
+        });
+        control.since = Instant::now();
+        self.changed.notify_waiters();
+    }
+}
+
+fn exit_of(result: Result<(), &TaskFailure>, stop: Option<StopCause>) -> TaskExit {
+    match (result, stop) {
+        (Err(failure), _) => failure.exit(),
+        (Ok(()), Some(cause)) if cause.is_foreign() => TaskExit::Cancelled,
+        (Ok(()), Some(_)) => TaskExit::Unhealthy,
+        (Ok(()), None) => TaskExit::Completed,
+    }
+}
+
+/// The steps that every exit consists of.
+fn told(decision: &RestartDecision, message: Option<Arc<str>>) -> Vec<LifecycleEvent> {
+    let mut steps = vec![LifecycleEvent::Exited {
+        exit: decision.exit,
+        message,
+    }];
+    if let Some(fuse) = decision.fuse {
+        steps.push(LifecycleEvent::FuseCharged { fuse });
+        if fuse.blown {
+            steps.push(LifecycleEvent::FuseBlown { fuse });
+        }
+    }
+    steps.push(LifecycleEvent::RestartDecided {
+        decision: *decision,
+    });
+    steps
+}
+
+/// Leaves the child as the decision says; answers the step that this is, where it is one of its own.
+fn follow(
+    control: &mut Control,
+    decision: &RestartDecision,
+    now: Instant,
+) -> Option<LifecycleEvent> {
+    let mut step = None;
+    control.phase = match decision.action {
+        RestartAction::Restart { delay } if delay.is_zero() => Phase::Idle,
+        RestartAction::Restart { delay } => {
+            step = Some(LifecycleEvent::BackingOff { delay });
+            Phase::BackingOff {
+                until: after(now, delay),
+            }
+        }
+        RestartAction::RestartGroup { .. } => {
+            control.group_hold = true;
+            Phase::Idle
+        }
+        RestartAction::Quarantine { release_after } => {
+            let reason = blown(decision.fuse);
+            control.hold = Some(Hold::Quarantined {
+                reason: reason.clone(),
+                until: release_after.map(|time| after(now, time)),
+            });
+            step = Some(LifecycleEvent::Quarantined {
+                reason,
+                release_after,
+            });
+            Phase::Idle
+        }
+        RestartAction::Finish => Phase::Ended(End::Finished),
+        RestartAction::Fail if decision.exit == TaskExit::Aborted => Phase::Ended(End::Aborted),
+        RestartAction::Fail | RestartAction::GiveUp | RestartAction::Escalate => {
+            Phase::Ended(End::Failed)
+        }
+        RestartAction::Stop { cause } => {
+            if cause == StopCause::Restart {
+                control.forget_history();
+            }
+            Phase::Idle
+        }
+    };
+    step
+}
+
+fn blown(fuse: Option<FuseReading>) -> Arc<str> {
+    match fuse.map(|fuse| fuse.limit) {
+        Some(limit) => {
+            let (failures, window) = (limit.failures, limit.window);
+            format!("fuse blown: more than {failures} in {window:?}").into()
+        }
+        None => "fuse blown".into(),
+    }
+}

@@ -1,0 +1,176 @@
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    super::{HoldReason, LifecycleEvent, gate::StopRequest},
+    Slot,
+    control::{Control, Hold, Phase},
+    stop::{Stop, after},
+};
+use crate::StopCause;
+
+/// What the gate does: stops a run, holds a child and lets it go, ends it.
+impl Slot {
+    pub(crate) fn stop_run(&self, cause: StopCause, request: &StopRequest) {
+        self.stop_locked(&mut self.lock(), cause, request);
+    }
+
+    pub(super) fn stop_locked(
+        &self,
+        control: &mut Control,
+        cause: StopCause,
+        request: &StopRequest,
+    ) {
+        if !control.is_alive() {
+            return;
+        }
+        control.correlate(request.correlation);
+        if control.stop.is_none() {
+            control.since = Instant::now();
+        }
+        let stop = control
+            .stop
+            .get_or_insert_with(|| Stop::new(cause, request));
+        stop.raise(cause, request);
+        let cause = stop.cause;
+        if control.phase == Phase::Active {
+            self.word.stops(control.generation, cause);
+            if let Some(token) = &control.token {
+                token.cancel();
+            }
+        }
+        self.stir(control);
+    }
+
+    pub(crate) fn pause(&self, request: &StopRequest) -> bool {
+        let mut control = self.lock();
+        if control.hold.is_some() {
+            return false;
+        }
+        control.hold = Some(Hold::Paused);
+        let step = LifecycleEvent::Paused;
+        self.held(&mut control, step, StopCause::Pause, request);
+        true
+    }
+
+    pub(crate) fn quarantine(
+        &self,
+        reason: Arc<str>,
+        release_after: Option<Duration>,
+        request: &StopRequest,
+    ) -> bool {
+        let mut control = self.lock();
+        if matches!(control.hold, Some(Hold::Quarantined { .. })) {
+            return false;
+        }
+        control.hold = Some(Hold::Quarantined {
+            reason: reason.clone(),
+            until: release_after.map(|time| after(Instant::now(), time)),
+        });
+        let step = LifecycleEvent::Quarantined {
+            reason,
+            release_after,
+        };
+        self.held(&mut control, step, StopCause::Quarantine, request);
+        true
+    }
+
+    fn held(
+        &self,
+        control: &mut Control,
+        step: LifecycleEvent,
+        cause: StopCause,
+        request: &StopRequest,
+    ) {
+        control.correlate(request.correlation);
+        self.record(control, &[step]);
+        control.cut_backoff();
+        if control.is_alive() {
+            self.stop_locked(control, cause, request);
+        } else {
+            control.correlation = 0;
+            self.stir(control);
+        }
+    }
+
+    pub(crate) fn release(&self, correlation: u64) -> Option<HoldReason> {
+        let mut control = self.lock();
+        control.hold.as_ref()?;
+        control.correlate(correlation);
+        Some(self.release_locked(&mut control))
+    }
+
+    pub(super) fn release_locked(&self, control: &mut Control) -> HoldReason {
+        let from = match control.hold.take() {
+            Some(Hold::Quarantined { .. }) => HoldReason::Quarantined,
+            _ => HoldReason::Paused,
+        };
+        let step = match from {
+            HoldReason::Quarantined => LifecycleEvent::Released { from },
+            HoldReason::Paused => LifecycleEvent::Resumed,
+        };
+        control.forget_history();
+        self.record(control, &[step]);
+        self.stir(control);
+        from
+    }
+
+    /// A restart by hand. `None`: the child is held or ending, and nothing changed.
+    pub(crate) fn restart(&self, request: &StopRequest) -> Option<()> {
+        let mut control = self.lock();
+        if control.hold.is_some() || control.end.is_some() {
+            return None;
+        }
+        if control.is_alive() {
+            self.stop_locked(&mut control, StopCause::Restart, request);
+        } else {
+            control.correlate(request.correlation);
+            control.rerun |= control.has_ended();
+            control.since = Instant::now();
+            self.stir(&mut control);
+        }
+        // Now, as a weightier stop may be pending. The run's end counts for nothing any more.
+        control.forget_history();
+        Some(())
+    }
+
+    pub(crate) fn end(&self, cause: StopCause, request: &StopRequest) {
+        let mut control = self.lock();
+        control.end = control.end.max(Some(cause));
+        control.correlate(request.correlation);
+        self.stop_locked(&mut control, cause, request);
+        self.stir(&mut control);
+    }
+
+    pub(crate) fn set_group_hold(&self, held: bool) {
+        let mut control = self.lock();
+        control.group_hold = held;
+        if held {
+            control.cut_backoff();
+        }
+        self.stir(&mut control);
+    }
+
+    pub(crate) fn set_lingering(&self) {
+        let mut control = self.lock();
+        if control.is_alive() {
+            control.lingering = true;
+            control.since = Instant::now();
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Makes the slot ready for another life of its supervisor: holds by a person and generations stay.
+    pub(crate) fn reopen(&self, first_start: bool) {
+        let mut control = self.lock();
+        control.end = None;
+        control.group_hold = false;
+        control.rerun = false;
+        control.first_start = first_start;
+        control.forget_history();
+        if control.has_ended() {
+            control.phase = Phase::Idle;
+        }
+    }
+}

@@ -1,0 +1,77 @@
+use tokio::time::Instant;
+
+use super::{
+    super::{ChildStatus, LastExit, ReadinessPolicy},
+    Slot,
+    control::{Control, Phase},
+};
+use crate::StopCause;
+
+/// A glance at a slot without copying it.
+pub(crate) struct Look<'a> {
+    control: &'a Control,
+}
+
+impl Slot {
+    pub(crate) fn look<T>(&self, f: impl FnOnce(Look<'_>) -> T) -> T {
+        let control = self.lock();
+        f(Look { control: &control })
+    }
+}
+
+impl Look<'_> {
+    pub(crate) fn status(&self) -> ChildStatus {
+        self.control.status()
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.control.generation
+    }
+
+    /// The run is ready, or need not say so and has been polled.
+    pub(crate) fn has_started(&self) -> bool {
+        self.control.ready
+            || (self.control.polled_once && self.control.readiness == ReadinessPolicy::Immediate)
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.control.is_alive()
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.control.has_ended() && !self.control.rerun
+    }
+
+    /// As `is_active`, without what the run left behind.
+    pub(crate) fn is_running(&self) -> bool {
+        self.control.phase == Phase::Active
+    }
+
+    pub(crate) fn is_managed(&self) -> bool {
+        self.control.managed
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.control.hold.is_some()
+    }
+
+    pub(crate) fn waits_for_group(&self) -> bool {
+        self.control.group_hold && !self.is_active()
+    }
+
+    pub(crate) fn end(&self) -> Option<StopCause> {
+        self.control.end
+    }
+
+    pub(crate) fn last_exit(&self) -> Option<&LastExit> {
+        self.control.last_exit.as_deref()
+    }
+
+    pub(crate) fn drop_at(&self) -> Option<Instant> {
+        self.control.drop_at()
+    }
+
+    pub(crate) fn start_extended(&self) -> Option<Instant> {
+        self.control.start_extended
+    }
+}

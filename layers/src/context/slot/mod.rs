@@ -1,0 +1,167 @@
+//! One child's state: written by its runs and its gate, read by everybody.
+//!
+//! The state is in `control`, `stop` and `polls`. What is done with it is told along a child's life: `admission`
+//! (may a run begin), `run` (it lives), `notes` (what its layers say of it), `exit` (it ended, and what
+//! follows), and beside it `hold` (what the gate does) and `look` (what the gate sees).
+
+mod admission;
+mod control;
+mod exit;
+mod hold;
+mod look;
+mod notes;
+mod polls;
+mod run;
+mod stop;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, futures::Notified},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{ChildSnapshot, ContextSpec, LifecycleEvent, Owner, RunId};
+use crate::StopCause;
+pub(crate) use admission::Wait;
+use control::{Control, Phase};
+pub(crate) use look::Look;
+use polls::Polls;
+use stop::StopWord;
+
+/// One child's state; see the [module](self).
+pub(crate) struct Slot {
+    path: Arc<str>,
+    instance: u64,
+    owner: Option<Arc<dyn Owner>>,
+    born: Instant,
+    word: StopWord,
+    polls: Polls,
+    changed: Notify,
+    control: Mutex<Control>,
+}
+
+impl Slot {
+    pub(crate) fn new(path: Arc<str>, owner: Option<Arc<dyn Owner>>, spec: ContextSpec) -> Self {
+        let born = Instant::now();
+        Self {
+            path,
+            instance: spec.instance,
+            owner,
+            born,
+            word: StopWord::new(spec.generation),
+            polls: Polls::default(),
+            changed: Notify::new(),
+            control: Mutex::new(Control::new(&spec, born)),
+        }
+    }
+
+    /// No code of the user runs with the lock held, save what a layer does in its own memory and settings;
+    /// a panic there leaves nothing half done.
+    fn lock(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever waits for the child to change looks again.
+    fn stir(&self, control: &mut Control) {
+        control.wake();
+        self.changed.notify_waiters();
+    }
+
+    fn record(&self, control: &mut Control, steps: &[LifecycleEvent]) {
+        control.since = Instant::now();
+        if let Some(owner) = &self.owner {
+            let recorded = owner.record(self.run_id(control), steps, control.correlation);
+            control.sequence = recorded.sequence;
+            control.correlation = recorded.correlation;
+        }
+    }
+
+    fn run_id<'a>(&'a self, control: &Control) -> RunId<'a> {
+        RunId {
+            path: &self.path,
+            instance: self.instance,
+            generation: control.generation,
+            attempt: control.attempt,
+        }
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(crate) fn instance(&self) -> u64 {
+        self.instance
+    }
+
+    pub(crate) fn owner(&self) -> Option<&Arc<dyn Owner>> {
+        self.owner.as_ref()
+    }
+
+    pub(crate) fn attempt(&self) -> u32 {
+        self.lock().attempt
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.born.elapsed()
+    }
+
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    pub(crate) fn is_cancelled(&self, generation: u64) -> bool {
+        self.word.is_cancelled(generation)
+    }
+
+    pub(crate) fn stop_cause(&self, generation: u64) -> Option<StopCause> {
+        self.word.cause(generation)
+    }
+
+    pub(crate) fn stop_deadline(&self, generation: u64) -> Option<Instant> {
+        let control = self.lock();
+        (control.generation == generation)
+            .then(|| control.drop_at())
+            .flatten()
+    }
+
+    pub(crate) fn cancellation_token(&self, generation: u64) -> CancellationToken {
+        let mut control = self.lock();
+        if self.is_cancelled(generation) {
+            let token = CancellationToken::new();
+            token.cancel();
+            return token;
+        }
+        control.token.get_or_insert_default().child_token()
+    }
+
+    pub(crate) fn snapshot(&self) -> ChildSnapshot {
+        let control = self.lock();
+        ChildSnapshot {
+            status: control.status(),
+            ready: control.ready && control.phase == Phase::Active,
+            generation: control.generation,
+            attempt: control.attempt,
+            since: control.since,
+            last_exit: control.last_exit.as_deref().cloned(),
+            exits: control.exits,
+            fuse: control.fuse,
+            heartbeat_age: control
+                .beat
+                .filter(|_| control.phase == Phase::Active)
+                .map(|beat| beat.elapsed()),
+            polls: self.polls.read(),
+            settings: control.settings.as_deref().cloned().unwrap_or_default(),
+            helpers: control
+                .helpers
+                .iter()
+                .flat_map(|helpers| helpers.alive())
+                .collect(),
+            sequence: control.sequence,
+        }
+    }
+}

@@ -1,0 +1,93 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{super::ChildSettings, Slot};
+use crate::{
+    StopCause,
+    policy::{BackoffDelay, FuseReading, RestartType},
+};
+
+/// What the layers around a run tell, keep and ask.
+impl Slot {
+    pub(crate) fn publish(&self, settings: impl FnOnce(&mut ChildSettings)) {
+        settings(self.lock().settings.get_or_insert_default());
+    }
+
+    pub(crate) fn memory<T: Default + Send + 'static, R>(
+        &self,
+        key: usize,
+        f: impl FnOnce(&mut T) -> R,
+    ) -> R {
+        self.lock().memory.with(key, f)
+    }
+
+    pub(crate) fn recall<T: Send + 'static, R>(
+        &self,
+        key: usize,
+        f: impl FnOnce(&mut T) -> R,
+    ) -> Option<R> {
+        self.lock().memory.find(key).map(f)
+    }
+
+    /// A blown fuse is the one that counts, where there are several.
+    pub(crate) fn note_fuse(&self, fuse: FuseReading) {
+        let mut control = self.lock();
+        let noted = &mut control.notes.fuse;
+        if noted.is_none_or(|noted| fuse.blown || !noted.blown) {
+            *noted = Some(fuse);
+        }
+        control.fuse = control.notes.fuse;
+    }
+
+    pub(crate) fn note_backoff(&self, delay: BackoffDelay) {
+        self.lock().notes.backoff = Some(delay);
+    }
+
+    /// Notes a hold if the fuse blew.
+    pub(crate) fn note_quarantine(&self, release_after: Option<Duration>) {
+        let mut control = self.lock();
+        if control.notes.fuse.is_some_and(|fuse| fuse.blown) {
+            control.notes.quarantine = Some(release_after);
+        }
+    }
+
+    pub(crate) fn note_poll(&self, took: Duration, slow: bool) {
+        self.polls.note(took, slow);
+    }
+
+    pub(crate) fn counts(&self, generation: u64, completed: bool) -> bool {
+        if self
+            .stop_cause(generation)
+            .is_some_and(StopCause::is_foreign)
+        {
+            return false;
+        }
+        if !completed {
+            return true;
+        }
+        let control = self.lock();
+        control.setting(|settings| settings.restart) == Some(RestartType::Permanent)
+            && control.began.elapsed() < control.healthy_time()
+    }
+
+    pub(crate) fn ran_for(&self) -> Duration {
+        self.lock().began.elapsed()
+    }
+
+    /// When the run last showed a sign of life; its beginning, if it has not yet.
+    pub(crate) fn last_beat(&self) -> Instant {
+        let control = self.lock();
+        control.beat.unwrap_or(control.began)
+    }
+
+    /// Whether the run still has to become ready, and until when it asked for more time.
+    pub(crate) fn start_pending(&self) -> Option<Option<Instant>> {
+        let control = self.lock();
+        (!control.ready && control.stop.is_none()).then_some(control.start_extended)
+    }
+
+    pub(crate) fn has_grace(&self) -> bool {
+        self.lock().setting(|settings| settings.grace).is_some()
+    }
+}

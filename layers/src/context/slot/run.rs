@@ -1,0 +1,206 @@
+use std::{
+    panic::Location,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{task::JoinHandle, time::Instant};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    super::{LifecycleEvent, ReadinessPolicy, gate::StopRequest},
+    Slot,
+    admission::Admission,
+    control::{Control, Notes, Phase},
+    stop::after,
+};
+use crate::StopCause;
+
+/// A run from its beginning to the end of its helpers. Each of these is said of one generation: what an old
+/// run says of itself moves nothing.
+impl Slot {
+    /// Begins the next run, unless the gate has closed.
+    pub(crate) fn begin_run(&self) -> Option<u64> {
+        let mut control = self.lock();
+        if !matches!(self.admission(&control), Admission::Open) {
+            return None;
+        }
+        if std::mem::take(&mut control.rerun) {
+            control.forget_history();
+        }
+        control.generation += 1;
+        control.attempt = control.attempt.saturating_add(1);
+        control.phase = Phase::Active;
+        control.began = Instant::now();
+        control.ready = false;
+        control.polled_once = false;
+        control.stop = None;
+        control.start_extended = None;
+        control.beat = None;
+        control.notes = Notes::default();
+        control.token = None;
+        control.lingering = false;
+        control.wakers.clear();
+        self.word.runs(control.generation);
+        self.record(&mut control, &[LifecycleEvent::Starting]);
+        self.changed.notify_waiters();
+        Some(control.generation)
+    }
+
+    /// The run was polled once and goes on.
+    pub(crate) fn pending(&self, generation: u64) {
+        let mut control = self.lock();
+        if control.generation != generation {
+            return;
+        }
+        control.polled_once = true;
+        if control.readiness == ReadinessPolicy::Immediate {
+            self.now_ready(&mut control);
+        }
+    }
+
+    /// The life was polled once and goes on; whether its run does, the `RestartLayer` inside knows.
+    pub(crate) fn life_pending(&self) {
+        self.lock().polled_once = true;
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn mark_ready(&self, generation: u64) {
+        let mut control = self.lock();
+        if control.generation == generation {
+            self.now_ready(&mut control);
+        }
+    }
+
+    fn now_ready(&self, control: &mut Control) {
+        if control.phase != Phase::Active || control.ready {
+            return;
+        }
+        control.ready = true;
+        control.first_start = false;
+        control.beat = Some(Instant::now());
+        self.record(control, &[LifecycleEvent::Ready]);
+        if control.stop.is_none() {
+            control.correlation = 0;
+        }
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn heartbeat(&self, generation: u64) {
+        let mut control = self.lock();
+        if control.generation == generation {
+            control.beat = Some(Instant::now());
+        }
+    }
+
+    pub(crate) fn extend_start(&self, generation: u64, more: Duration) {
+        let mut control = self.lock();
+        if control.generation == generation {
+            control.start_extended = control
+                .start_extended
+                .max(Some(after(Instant::now(), more)));
+        }
+    }
+
+    pub(crate) fn extend_stop(&self, generation: u64, more: Duration) {
+        let mut control = self.lock();
+        if control.generation == generation
+            && let Some(stop) = &mut control.stop
+        {
+            stop.extend(more);
+            // Whoever waits for the old deadline looks again.
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// The child's own stop: it is unhealthy.
+    pub(crate) fn unhealthy(&self, generation: u64, reason: Arc<str>) {
+        let mut control = self.lock();
+        if control.runs(generation) && control.stop.is_none() {
+            self.record(&mut control, &[LifecycleEvent::Unhealthy { reason }]);
+            self.stop_locked(&mut control, StopCause::Unhealthy, &StopRequest::default());
+        }
+    }
+
+    /// Whether the run is to stop; `cx` is woken when it is.
+    pub(crate) fn poll_stopped(&self, cx: &Context<'_>, generation: u64) -> bool {
+        // In this order: a stop in between is seen.
+        self.register(cx);
+        self.is_cancelled(generation)
+    }
+
+    /// Registers `cx` for a stop of the run, or tells when a stopping one is to be dropped.
+    pub(crate) fn poll_stop(
+        &self,
+        cx: &Context<'_>,
+        generation: u64,
+        grace: Duration,
+    ) -> Poll<Instant> {
+        let mut control = self.lock();
+        control.register(cx.waker());
+        match &control.stop {
+            // A stop always has an end here: the grace is one.
+            Some(stop) if control.generation == generation => {
+                stop.drop_at(Some(grace)).map_or(Poll::Pending, Poll::Ready)
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    pub(crate) fn helper<T: Send + 'static>(
+        &self,
+        generation: u64,
+        place: &'static Location<'static>,
+        blocking: bool,
+        spawn: impl FnOnce(&TaskTracker) -> JoinHandle<T>,
+    ) -> JoinHandle<T> {
+        let tracker = {
+            let mut control = self.lock();
+            let lives = control.runs(generation);
+            lives.then(|| control.helpers.get_or_insert_default().tracker().clone())
+        };
+        let Some(tracker) = tracker else {
+            drop(spawn);
+            let never = tokio::spawn(std::future::pending());
+            never.abort();
+            return never;
+        };
+        // Not with the lock held: a runtime that shuts down drops the task at once, and what is dropped
+        // may ask this context.
+        let task = spawn(&tracker);
+        let mut control = self.lock();
+        let lives = control.runs(generation);
+        match control.helpers.as_mut().filter(|_| lives) {
+            Some(helpers) => helpers.enter(place, blocking, task.abort_handle()),
+            None => task.abort(),
+        }
+        drop(control);
+        task
+    }
+
+    /// Ends the run's helpers; answers what their end is awaited by, if any lives.
+    pub(crate) fn end_helpers(&self, generation: u64) -> Option<TaskTracker> {
+        let mut control = self.lock();
+        if control.generation != generation {
+            return None;
+        }
+        let tracker = control.helpers.as_ref()?.end();
+        if tracker.is_empty() {
+            control.helpers = None;
+            return None;
+        }
+        if control.phase == Phase::Active {
+            control.phase = Phase::Joining;
+            // What cannot be aborted must see that the run is over. A stop's cause stays to be read.
+            if control.stop.is_none() {
+                self.word.over(generation);
+            }
+            if let Some(token) = control.token.take() {
+                token.cancel();
+            }
+            self.changed.notify_waiters();
+        }
+        Some(tracker)
+    }
+}
