@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use supervisor_layers::{StopCause, TaskFailure};
+use supervisor_layers::StopCause;
 
 use super::{Child, Scope};
 use crate::{SupervisorError, spec::ChildSpec};
@@ -17,24 +17,16 @@ impl Scope {
         spec: ChildSpec,
     ) -> Result<Addition, SupervisorError> {
         let child = self.insert(spec)?;
-        self.launch(&child);
+        self.launch_first(&child);
         match self.first_start(&child).await {
             Ok(()) => Ok(Addition { child }),
-            Err(failure) => {
-                let error = self.start_error(&child, &failure);
+            Err(not_started) => {
                 self.remove(&child).await;
-                Err(error)
+                Err(SupervisorError::StartFailed {
+                    path: child.path(),
+                    reason: not_started.to_string(),
+                })
             }
-        }
-    }
-
-    fn start_error(&self, child: &Child, failure: &TaskFailure) -> SupervisorError {
-        match self.tree().start_failure() {
-            Some((path, reason)) => SupervisorError::StartFailed { path, reason },
-            None => SupervisorError::StartFailed {
-                path: child.path(),
-                reason: failure.to_string(),
-            },
         }
     }
 
@@ -42,18 +34,11 @@ impl Scope {
     /// accounted for until it has ended.
     pub(crate) async fn remove(self: &Arc<Self>, child: &Arc<Child>) {
         self.take_down(child, StopCause::Removal).await;
-        self.forget(child);
-        if !child.is_gone() {
-            child.gate().mark_lingering();
-            self.tree().note_lingering(child);
-        }
+        self.dismiss(child);
     }
 
     /// Gives a child a task again whose last one was aborted.
     pub(crate) fn revive(self: &Arc<Self>, child: &Arc<Child>) {
-        if child.is_over() && self.is_live() {
-            child.gate().reopen(false);
-            super::driver::spawn(self, child);
-        }
+        self.launch(child, |gate| gate.restart().is_some());
     }
 }

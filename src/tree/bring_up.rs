@@ -1,11 +1,11 @@
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use supervisor_layers::{
     FailureKind, RestartAction, StopCause, TaskFailure,
     context::{LastExit, StartOutcome, StopRequest},
 };
 
-use super::{Child, Scope, driver, strategy};
+use super::{Child, Scope, strategy};
 use crate::{event::TreeEvent, spec::SupervisionStrategy};
 
 impl Scope {
@@ -18,64 +18,103 @@ impl Scope {
         for child in &members {
             // Runs of a life that was dropped may take their time to end.
             child.over().await;
-            child.gate().reopen(false);
-            child.gate().hold_for_group(true);
-            driver::spawn(self, child);
+            self.launch(child, |gate| {
+                gate.reopen(false);
+                gate.hold_for_group(true);
+                true
+            });
         }
         self.start_group(members, Duration::ZERO)
             .await
             .map_err(|reason| TaskFailure::new(FailureKind::IntensityExceeded, reason))
     }
 
-    /// A child whose start is not waited for is only looked after before the next one that is.
+    /// Level by level. A child whose start is not waited for is looked after before the next level that
+    /// has one whose is, or that depends on others.
     async fn start_first(self: &Arc<Self>, members: &[Arc<Child>]) -> Result<(), TaskFailure> {
-        let mut unseen = 0;
-        for (at, child) in members.iter().enumerate() {
-            self.launch(child);
-            if child.starts_explicitly() {
-                for child in &members[unseen..=at] {
-                    self.first_start(child).await?;
-                }
-                unseen = at + 1;
+        let mut unseen: Vec<&Arc<Child>> = Vec::new();
+        for level in members.chunk_by(|a, b| a.level == b.level) {
+            if level
+                .iter()
+                .any(|child| child.starts_explicitly() || !child.depends_on.is_empty())
+            {
+                self.have_started(unseen.drain(..)).await?;
             }
+            for child in level {
+                self.launch_first(child);
+            }
+            let (explicit, immediate): (Vec<_>, Vec<_>) =
+                level.iter().partition(|child| child.starts_explicitly());
+            self.have_started(explicit).await?;
+            unseen.extend(immediate);
         }
-        for child in &members[unseen..] {
-            self.first_start(child).await?;
+        self.have_started(unseen).await
+    }
+
+    pub(super) fn launch_first(self: &Arc<Self>, child: &Arc<Child>) {
+        self.launch(child, |gate| {
+            gate.reopen(true);
+            true
+        });
+    }
+
+    async fn have_started(
+        &self,
+        children: impl IntoIterator<Item = &Arc<Child>>,
+    ) -> Result<(), TaskFailure> {
+        for child in children {
+            self.first_start(child).await.map_err(|not_started| {
+                let failure = TaskFailure::new(
+                    FailureKind::StartFailed,
+                    format!("{} could not be started: {not_started}", child.path()),
+                );
+                if let NotStarted::Because(reason) = not_started {
+                    self.tree().note_start_failure(&child.path(), reason);
+                }
+                failure
+            })?;
         }
         Ok(())
     }
 
-    pub(super) fn launch(self: &Arc<Self>, child: &Arc<Child>) {
-        child.gate().reopen(true);
-        driver::spawn(self, child);
-    }
-
     /// Waits for a first start, which has to succeed.
-    pub(super) async fn first_start(&self, child: &Arc<Child>) -> Result<(), TaskFailure> {
+    pub(super) async fn first_start(&self, child: &Arc<Child>) -> Result<(), NotStarted> {
         let gate = child.gate();
-        let outcome = match child.start_timeout().filter(|_| child.starts_explicitly()) {
-            None => gate.started(0).await,
-            Some(limit) => match self.started_within(child, limit).await {
-                Some(outcome) => outcome,
-                None => return Err(self.not_started(child, &format!("not ready within {limit:?}"))),
-            },
-        };
-        match outcome {
-            StartOutcome::Started | StartOutcome::Held => Ok(()),
-            StartOutcome::Exited(last) if is_finished(&last) => Ok(()),
-            StartOutcome::Exited(last) => Err(self.not_started(child, &describe(&last))),
-            StartOutcome::Ended => Err(self.not_started(child, "its service will not run")),
-            StartOutcome::Ending(cause) => {
-                let reason = format!("the start of {} was stopped for {cause}", child.path());
-                Err(TaskFailure::new(FailureKind::StartFailed, reason))
+        let mut generation = 0;
+        loop {
+            let outcome = match child.start_timeout().filter(|_| child.starts_explicitly()) {
+                None => gate.started(generation).await,
+                Some(limit) => match self.started_within(child, generation, limit).await {
+                    Some(outcome) => outcome,
+                    None => return Err(NotStarted::Because(format!("not ready within {limit:?}"))),
+                },
+            };
+            let last = match outcome {
+                StartOutcome::Started | StartOutcome::Held => return Ok(()),
+                StartOutcome::Exited(last) => last,
+                StartOutcome::Ended => {
+                    return Err(NotStarted::Because("its service will not run".to_owned()));
+                }
+                StartOutcome::Ending(cause) => return Err(NotStarted::Stopped(cause)),
+            };
+            match last.decision.map(|decision| decision.action) {
+                Some(RestartAction::Finish) => return Ok(()),
+                // Somebody else stopped the run; whether the child starts, the next one shows.
+                Some(RestartAction::Stop { .. }) => generation = last.generation,
+                _ => return Err(NotStarted::Because(describe(&last))),
             }
         }
     }
 
     /// The watchdog of the default stack ends a late start itself; a stack without one is ended here.
-    async fn started_within(&self, child: &Child, limit: Duration) -> Option<StartOutcome> {
+    async fn started_within(
+        &self,
+        child: &Child,
+        generation: u64,
+        limit: Duration,
+    ) -> Option<StartOutcome> {
         let gate = child.gate();
-        let mut started = std::pin::pin!(gate.started(0));
+        let mut started = std::pin::pin!(gate.started(generation));
         let mut due = tokio::time::Instant::now() + limit;
         loop {
             if let Ok(outcome) = tokio::time::timeout_at(due, started.as_mut()).await {
@@ -89,15 +128,6 @@ impl Scope {
                 None => return None,
             }
         }
-    }
-
-    fn not_started(&self, child: &Child, reason: &str) -> TaskFailure {
-        self.tree()
-            .note_start_failure(&child.path(), reason.to_owned());
-        TaskFailure::new(
-            FailureKind::StartFailed,
-            format!("{} could not be started: {reason}", child.path()),
-        )
     }
 
     /// Stops the failed child's group in reverse order and starts it again in order.
@@ -193,12 +223,10 @@ impl Scope {
                 continue;
             }
             let generation = gate.generation();
+            gate.hold_for_group(false);
             if child.is_over() {
                 // Its task was aborted with a run that did not end otherwise.
-                gate.reopen(false);
-                driver::spawn(self, child);
-            } else {
-                gate.hold_for_group(false);
+                self.revive(child);
             }
             if self.strategy == SupervisionStrategy::OneForOne {
                 // It retries in its own task; ready, or down for good, is all there is to wait for.
@@ -253,9 +281,21 @@ impl Scope {
     }
 }
 
-fn is_finished(last: &LastExit) -> bool {
-    last.decision
-        .is_some_and(|decision| decision.action == RestartAction::Finish)
+/// Why a child has not started.
+pub(super) enum NotStarted {
+    /// It did not.
+    Because(String),
+    /// Somebody ended it meanwhile.
+    Stopped(StopCause),
+}
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Because(reason) => f.write_str(reason),
+            Self::Stopped(cause) => write!(f, "its start was stopped for {cause}"),
+        }
+    }
 }
 
 fn describe(last: &LastExit) -> String {

@@ -21,8 +21,8 @@ use crate::spec::{BoxedChild, Build, ChildSpec, OnFuseBlown, SupervisionStrategy
 pub(crate) struct Child {
     pub(crate) ctx: TaskContext,
     pub(super) rank: u64,
-    /// Part of the supervisor's declaration; comes back with a new life of it.
-    pub(super) declared: bool,
+    /// Its level in the declared start order; a child that was added has none.
+    pub(super) level: Option<usize>,
     pub(crate) kind: ChildKind,
     pub(crate) significant: bool,
     pub(crate) depends_on: Vec<String>,
@@ -56,7 +56,7 @@ impl Child {
     pub(super) fn worker(
         spec: ChildSpec,
         rank: u64,
-        declared: bool,
+        level: Option<usize>,
         core: &Arc<ScopeCore>,
         strategy: SupervisionStrategy,
     ) -> Arc<Self> {
@@ -64,7 +64,7 @@ impl Child {
         Arc::new(Self {
             ctx: context(&path, core, strategy, spec.readiness),
             rank,
-            declared,
+            level,
             kind: ChildKind::Worker(spec.build),
             significant: spec.significant,
             depends_on: spec.depends_on,
@@ -83,6 +83,7 @@ impl Child {
     pub(super) fn supervisor(
         scope: Arc<Scope>,
         rank: u64,
+        level: Option<usize>,
         core: &Arc<ScopeCore>,
         strategy: SupervisionStrategy,
     ) -> Arc<Self> {
@@ -90,7 +91,7 @@ impl Child {
         Arc::new(Self {
             ctx: context(scope.path(), core, strategy, readiness),
             rank,
-            declared: true,
+            level,
             significant: scope.as_child.significant,
             depends_on: scope.as_child.depends_on.clone(),
             tags: scope.as_child.tags.clone(),
@@ -132,6 +133,11 @@ impl Child {
                 SupervisedLayer::new(self.policy).layer(SupervisorService::new(scope.clone())),
             ),
         }
+    }
+
+    /// Part of the supervisor's declaration; comes back with a new life of it.
+    pub(super) fn is_declared(&self) -> bool {
+        self.level.is_some()
     }
 
     /// Whether its start is waited for before the next child's.

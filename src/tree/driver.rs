@@ -62,15 +62,19 @@ async fn live(
     let Some(service) = service else {
         unreachable!("it was just built")
     };
+    let (gate, generation) = (ctx.gate(), ctx.generation());
     let ready = poll_fn(|cx| match catch_panic(|| service.poll_ready(cx)) {
-        Ok(poll) => poll,
+        Ok(Poll::Pending) => {
+            gate.life_pending();
+            Poll::Pending
+        }
+        Ok(ready) => ready,
         Err(panic) => Poll::Ready(Err(panic)),
     });
     match ctx.run_until_cancelled(ready).await {
         Some(ready) => ready?,
         None => return Ok(()),
     }
-    let (gate, generation) = (ctx.gate(), ctx.generation());
     let mut life = catch_panic(|| service.call(ctx))?;
     let mut seen_pending = false;
     let result = poll_fn(|cx| match catch_panic(|| life.as_mut().poll(cx)) {
@@ -90,7 +94,8 @@ async fn live(
 /// What the end of a life means to the supervisor. `true`: the child is to be forgotten.
 fn after_life(scope: &Scope, child: &Child, result: &Result<(), TaskFailure>) -> bool {
     let gate = child.gate();
-    let by_itself = !scope.tree().is_closing() && !gate.is_ending() && !gate.is_held();
+    let by_itself =
+        gate.is_ended() && !scope.tree().is_closing() && !gate.is_ending() && !gate.is_held();
     if !by_itself {
         return false;
     }

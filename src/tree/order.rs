@@ -10,11 +10,14 @@ pub(super) struct Unordered {
     pub(super) reason: &'static str,
 }
 
-/// The members' positions in start order: as declared, save that what is depended on comes first.
+/// The members' positions in start order, level by level; those of one level start side by side.
+///
+/// Without dependencies each stands alone, as declared. So it is under RestForOne, where only what was
+/// declared before can be depended on.
 pub(super) fn start_order(
     members: &[Member],
     strategy: SupervisionStrategy,
-) -> Result<Vec<usize>, Unordered> {
+) -> Result<Vec<Vec<usize>>, Unordered> {
     let place: HashMap<&str, usize> = members
         .iter()
         .enumerate()
@@ -44,8 +47,8 @@ pub(super) fn start_order(
         }
         waits_for.push(on);
     }
-    if waits_for.iter().all(BTreeSet::is_empty) {
-        return Ok((0..members.len()).collect());
+    if strategy == SupervisionStrategy::RestForOne || waits_for.iter().all(BTreeSet::is_empty) {
+        return Ok((0..members.len()).map(|at| vec![at]).collect());
     }
     let mut dependants: Vec<Vec<usize>> = vec![Vec::new(); members.len()];
     for (at, on) in waits_for.iter().enumerate() {
@@ -56,22 +59,25 @@ pub(super) fn start_order(
     let mut ready: BTreeSet<usize> = (0..members.len())
         .filter(|&at| waits_for[at].is_empty())
         .collect();
-    let mut order = Vec::with_capacity(members.len());
-    while let Some(at) = ready.pop_first() {
-        order.push(at);
-        for &dependant in &dependants[at] {
-            waits_for[dependant].remove(&at);
-            if waits_for[dependant].is_empty() {
-                ready.insert(dependant);
+    let mut levels = Vec::new();
+    while !ready.is_empty() {
+        let level = std::mem::take(&mut ready);
+        for &at in &level {
+            for &dependant in &dependants[at] {
+                waits_for[dependant].remove(&at);
+                if waits_for[dependant].is_empty() {
+                    ready.insert(dependant);
+                }
             }
         }
+        levels.push(level.into_iter().collect());
     }
     let stuck = waits_for
         .iter()
         .enumerate()
         .find_map(|(at, on)| on.first().map(|&other| (at, other)));
     match stuck {
-        None => Ok(order),
+        None => Ok(levels),
         Some((at, other)) => Err(Unordered {
             id: members[at].id().to_owned(),
             on: members[other].id().to_owned(),
@@ -89,7 +95,10 @@ mod tests {
         Member::Child(ChildSpec::worker(id, |_| async {}).depends_on(on.iter().copied()))
     }
 
-    fn order(members: &[Member], strategy: SupervisionStrategy) -> Result<Vec<usize>, Unordered> {
+    fn order(
+        members: &[Member],
+        strategy: SupervisionStrategy,
+    ) -> Result<Vec<Vec<usize>>, Unordered> {
         start_order(members, strategy)
     }
 
@@ -98,7 +107,7 @@ mod tests {
         let members = [member("a", &[]), member("b", &[]), member("c", &[])];
         assert_eq!(
             order(&members, SupervisionStrategy::OneForOne).unwrap(),
-            [0, 1, 2]
+            [[0], [1], [2]]
         );
     }
 
@@ -112,7 +121,16 @@ mod tests {
         ];
         assert_eq!(
             order(&members, SupervisionStrategy::OneForOne).unwrap(),
-            [1, 3, 2, 0]
+            [vec![1, 3], vec![2], vec![0]]
+        );
+    }
+
+    #[test]
+    fn rest_for_one_keeps_the_declared_order() {
+        let members = [member("a", &[]), member("b", &["a"]), member("c", &[])];
+        assert_eq!(
+            order(&members, SupervisionStrategy::RestForOne).unwrap(),
+            [[0], [1], [2]]
         );
     }
 

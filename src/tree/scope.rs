@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use supervisor_layers::ChildPolicy;
+use supervisor_layers::{ChildPolicy, Gate};
 
-use super::{Child, Tree, core::ScopeCore, order::start_order, tree::lock};
+use super::{Child, Tree, core::ScopeCore, driver, order::start_order, tree::lock};
 use crate::{
     SupervisorError,
     event::TreeEvent,
@@ -88,17 +88,21 @@ impl Scope {
             }
         })?;
         let mut members: Vec<Option<Member>> = spec.members.into_iter().map(Some).collect();
-        for at in order {
+        let places = order
+            .into_iter()
+            .enumerate()
+            .flat_map(|(level, places)| places.into_iter().map(move |at| (Some(level), at)));
+        for (level, at) in places {
             let Some(member) = members[at].take() else {
                 continue;
             };
             let rank = children.take_rank();
             let child = match member {
-                Member::Child(child) => Child::worker(child, rank, true, &core, spec.strategy),
+                Member::Child(child) => Child::worker(child, rank, level, &core, spec.strategy),
                 Member::Supervisor(supervisor) => {
                     let path = path.child(&supervisor.id);
                     let scope = Self::build(supervisor, &path, tree)?;
-                    Child::supervisor(scope, rank, &core, spec.strategy)
+                    Child::supervisor(scope, rank, level, &core, spec.strategy)
                 }
             };
             children.insert(child);
@@ -176,10 +180,6 @@ impl Scope {
             .unwrap_or(0)
     }
 
-    pub(crate) fn is_live(&self) -> bool {
-        lock(&self.children).live
-    }
-
     pub(super) fn set_live(&self, live: bool) {
         lock(&self.children).live = live;
     }
@@ -237,7 +237,7 @@ impl Scope {
             });
         }
         let rank = children.take_rank();
-        let child = Child::worker(spec, rank, false, &self.core, self.strategy);
+        let child = Child::worker(spec, rank, None, &self.core, self.strategy);
         children.insert(child.clone());
         self.announce(&child, TreeEvent::ChildAdded);
         Ok(child)
@@ -247,6 +247,40 @@ impl Scope {
         SupervisorError::NotDynamic {
             path: self.path().clone(),
             reason,
+        }
+    }
+
+    /// Gives a child a task, if it has none and `admit` has its gate let it run. `false`: it did not, or
+    /// there is no such child any more, or no life of the supervisor.
+    pub(super) fn launch(
+        self: &Arc<Self>,
+        child: &Arc<Child>,
+        admit: impl FnOnce(&Gate) -> bool,
+    ) -> bool {
+        // With the children locked, so that nobody else does the same, and whoever ends them all or takes
+        // this one out comes before or after.
+        let children = lock(&self.children);
+        let stands = children.live && children.by_rank.contains_key(&child.rank);
+        let launched = stands && child.is_over() && admit(&child.gate());
+        if launched {
+            driver::spawn(self, child);
+        }
+        launched
+    }
+
+    /// Takes a child out whose run may go on: it stays accounted for until it has ended.
+    pub(super) fn dismiss(&self, child: &Arc<Child>) {
+        self.forget(child);
+        self.note_lingering(child);
+    }
+
+    fn note_lingering(&self, child: &Arc<Child>) {
+        if !child.is_gone() {
+            child.gate().mark_lingering();
+            self.tree().note_lingering(child);
+        }
+        for below in child.scope().iter().flat_map(|scope| scope.children()) {
+            self.note_lingering(&below);
         }
     }
 
@@ -278,10 +312,10 @@ impl Scope {
         let dynamic: Vec<_> = self
             .children()
             .into_iter()
-            .filter(|child| !child.declared)
+            .filter(|child| !child.is_declared())
             .collect();
         for child in dynamic {
-            self.forget(&child);
+            self.dismiss(&child);
         }
     }
 

@@ -37,7 +37,7 @@ impl Scope {
             return false;
         }
         child.abort();
-        timeout(self.abort_wait, ended()).await.is_ok()
+        timeout(self.abort_wait, child.over()).await.is_ok()
     }
 
     /// Ends all children for good: in reverse start order, each one's end awaited, or all at once. When

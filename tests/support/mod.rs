@@ -10,8 +10,8 @@ use std::{
 
 use rust_supervisor::{
     ChildShutdownStatus, ChildSpec, CommandMeta, EventItem, EventKind, LifecycleEvent,
-    ShutdownResult, Supervisor, SupervisorEvent, SupervisorHandle, SupervisorPath, SupervisorSpec,
-    TaskContext, TaskResult,
+    ReadinessPolicy, ShutdownResult, Supervisor, SupervisorEvent, SupervisorHandle, SupervisorPath,
+    SupervisorSpec, TaskContext, TaskResult,
 };
 use tokio::sync::Notify;
 
@@ -99,6 +99,16 @@ pub async fn running(handle: &SupervisorHandle, path: &str, generation: u64) {
     .await;
 }
 
+/// Waits until the child is in the status of this name.
+pub async fn comes_to(handle: &SupervisorHandle, path: &str, wanted: &str) {
+    until(|| {
+        handle
+            .child_state(path)
+            .is_ok_and(|child| child.status.as_str() == wanted)
+    })
+    .await;
+}
+
 /// Children whose runs end when a test says so, and a log of all their beginnings (`+a1`), ends on request
 /// (`-a1`) and failures (`!a1`).
 #[derive(Clone, Default)]
@@ -110,12 +120,14 @@ pub struct Switchboard {
 struct Inner {
     log: Mutex<Vec<String>>,
     orders: Mutex<HashMap<String, Order>>,
+    refusals: Mutex<HashMap<String, u32>>,
     changed: Notify,
 }
 
 /// How a child's run is to end.
 #[derive(Clone, Debug)]
 enum Order {
+    Ready,
     Fail(&'static str),
     Panic,
     Complete,
@@ -133,13 +145,27 @@ impl Switchboard {
         ChildSpec::worker(id, move |ctx| board.clone().run(ctx))
     }
 
+    /// The same with explicit readiness: its runs are ready (`^a1`) when told so.
+    pub fn explicit(&self, id: &str) -> ChildSpec {
+        self.child(id).readiness(ReadinessPolicy::Explicit)
+    }
+
     async fn run(self, ctx: TaskContext) -> TaskResult {
         let name = format!("{}{}", ctx.id(), ctx.generation());
         self.note(format!("+{name}"));
+        if self.refuses(ctx.id()) {
+            self.note(format!("!{name}"));
+            return Err("refused".into());
+        }
         loop {
             let changed = self.inner.changed.notified();
             let order = self.inner.orders.lock().unwrap().remove(ctx.id());
             match order {
+                Some(Order::Ready) => {
+                    self.note(format!("^{name}"));
+                    ctx.mark_ready();
+                    continue;
+                }
                 Some(Order::Fail(message)) => {
                     self.note(format!("!{name}"));
                     return Err(message.into());
@@ -163,6 +189,30 @@ impl Switchboard {
                 return Ok(());
             }
         }
+    }
+
+    fn refuses(&self, id: &str) -> bool {
+        let mut refusals = self.inner.refusals.lock().unwrap();
+        match refusals.get_mut(id) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Its next so many runs fail at once.
+    pub fn refuse(&self, id: &str, runs: u32) {
+        self.inner
+            .refusals
+            .lock()
+            .unwrap()
+            .insert(id.to_owned(), runs);
+    }
+
+    pub fn ready(&self, id: &str) {
+        self.order(id, Order::Ready);
     }
 
     fn note(&self, entry: String) {

@@ -10,7 +10,10 @@ use std::{
 use tokio::time::Instant;
 
 use super::{ChildStatus, HoldReason, LastExit, Slot, TaskContext, slot::Look};
-use crate::{FailureKind, StopCause, TaskFailure, policy::RestartType};
+use crate::{
+    FailureKind, StopCause, TaskFailure,
+    policy::{RestartAction, RestartType},
+};
 
 /// How a stop is asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -188,14 +191,27 @@ impl Gate {
         }
     }
 
-    /// Ends a run that no `RestartLayer` ended, and with it the life: the run's helpers end first.
+    /// The service was asked and is not ready yet: whoever waits for the start of a child that need not
+    /// say that it is ready waits no longer.
+    pub fn life_pending(&self) {
+        self.slot.life_pending();
+    }
+
+    /// Ends a run that no `RestartLayer` ended, and with it the life, unless somebody stopped the run to
+    /// have another one later: the run's helpers end first.
     pub async fn end_life(&self, generation: u64, result: Result<(), &TaskFailure>) {
         if let Some(helpers) = self.slot.end_helpers(generation) {
             helpers.wait().await;
         }
-        self.slot
+        let decision = self
+            .slot
             .end_run(generation, result, RestartType::Temporary);
-        self.slot.end_life(result.is_err());
+        let goes_on = decision.is_some_and(|decision| {
+            matches!(decision.action, RestartAction::Stop { cause } if cause < StopCause::Removal)
+        });
+        if !goes_on {
+            self.slot.end_life(result.is_err());
+        }
     }
 
     /// Ends, as aborted, whatever run and life the child has: for a task that was dropped with them. Its

@@ -51,7 +51,6 @@ impl Slot {
             control.attempt = 0;
         }
         control.exits[exit as usize] += 1;
-        control.ready = false;
         control.lingering = false;
         control.helpers.take_if(|helpers| helpers.is_empty());
         if let Some(token) = control.token.take() {

@@ -28,7 +28,7 @@ impl Look<'_> {
         self.control.generation
     }
 
-    /// The run is ready, or need not say so and has been polled.
+    /// The run is or was ready, or need not say so and has been polled.
     pub(crate) fn has_started(&self) -> bool {
         self.control.ready
             || (self.control.polled_once && self.control.readiness == ReadinessPolicy::Immediate)

@@ -62,7 +62,11 @@ impl Slot {
 
     /// The life was polled once and goes on; whether its run does, the `RestartLayer` inside knows.
     pub(crate) fn life_pending(&self) {
-        self.lock().polled_once = true;
+        let mut control = self.lock();
+        control.polled_once = true;
+        // It counts as started: what happens to it from now on is no failed start.
+        control.first_start &= control.readiness == ReadinessPolicy::Explicit;
+        drop(control);
         self.changed.notify_waiters();
     }
 
