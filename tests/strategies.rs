@@ -2,8 +2,16 @@
 
 mod support;
 
-use rust_supervisor::{Backoff, Jitter, SupervisorSpec, ms};
-use support::{Switchboard, by, running, start};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use rust_supervisor::{
+    Backoff, ChildSpec, Jitter, ReadinessPolicy, SupervisorSpec, TaskContext, ms,
+};
+use support::{Switchboard, by, running, start, within};
+use tokio::time::sleep;
 
 #[tokio::test(start_paused = true)]
 async fn one_for_one_restarts_the_failed_child_alone() {
@@ -73,4 +81,49 @@ async fn a_group_waits_for_the_backoff_of_the_child_that_failed() {
     running(&handle, "b", 2).await;
     assert_eq!(began.elapsed(), ms(700));
     drop(handle);
+}
+
+/// `b` uses what `a` provides, and notices first that it is gone; nothing but `a`'s restart can help `b`.
+#[tokio::test(start_paused = true)]
+async fn an_earlier_failure_is_not_starved_by_a_later_members_retries() {
+    let provided = Arc::new(AtomicBool::new(false));
+    let (gives, takes) = (provided.clone(), provided.clone());
+    let a = ChildSpec::worker("a", move |ctx: TaskContext| {
+        let provided = gives.clone();
+        async move {
+            provided.store(true, Ordering::SeqCst);
+            ctx.mark_ready();
+            while provided.load(Ordering::SeqCst) {
+                if ctx.run_until_cancelled(sleep(ms(100))).await.is_none() {
+                    return Ok(());
+                }
+            }
+            Err("withdrawn")
+        }
+    });
+    let b = ChildSpec::worker("b", move |ctx: TaskContext| {
+        let provided = takes.clone();
+        async move {
+            while provided.load(Ordering::SeqCst) {
+                ctx.mark_ready();
+                if ctx.run_until_cancelled(sleep(ms(10))).await.is_none() {
+                    return Ok(());
+                }
+            }
+            Err("a is down")
+        }
+    });
+    let child = |spec: ChildSpec| {
+        spec.readiness(ReadinessPolicy::Explicit)
+            .backoff(Backoff::constant(ms(50)).jitter(Jitter::None))
+    };
+    let tree = SupervisorSpec::rest_for_one("t")
+        .child(child(a))
+        .child(child(b));
+    let handle = start(tree).await;
+    provided.store(false, Ordering::SeqCst);
+    running(&handle, "a", 2).await;
+    within(handle.wait_ready("b")).await.unwrap();
+    assert!(handle.current_state().uptime < ms(300));
+    assert!(handle.shutdown_tree(&by()).await.unwrap().clean);
 }

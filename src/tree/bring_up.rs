@@ -5,7 +5,7 @@ use supervisor_layers::{
     context::{LastExit, StartOutcome, StopRequest},
 };
 
-use super::{Child, Scope, strategy};
+use super::{Child, Scope, core::Notice, strategy};
 use crate::{event::TreeEvent, spec::SupervisionStrategy};
 
 impl Scope {
@@ -24,7 +24,7 @@ impl Scope {
                 true
             });
         }
-        self.start_group(members, Duration::ZERO)
+        self.run_group(members, None)
             .await
             .map_err(|reason| TaskFailure::new(FailureKind::IntensityExceeded, reason))
     }
@@ -130,93 +130,103 @@ impl Scope {
         }
     }
 
-    /// Stops the failed child's group in reverse order and starts it again in order.
+    /// Acts on a child's wish that its group restart.
     pub(super) async fn restart_group(
         self: &Arc<Self>,
         instance: u64,
         generation: u64,
         delay: Duration,
     ) -> Result<(), Arc<str>> {
-        let Some(failed) = self.by_instance(instance) else {
-            return Ok(());
-        };
-        // A notice is old when its child has run since, in somebody else's group restart.
-        if failed.gate().generation() != generation || !failed.gate().waits_for_group() {
-            return Ok(());
+        match self.waiting(instance, generation) {
+            Some(failed) => self.run_group(Vec::new(), Some((failed, delay))).await,
+            None => Ok(()),
         }
-        if !self.core.charge_intensity() {
-            return Err(self.core.exceeded());
-        }
-        let members = self.group_of(&failed);
-        self.core.record(
-            TreeEvent::GroupRestartBegun {
-                strategy: self.strategy,
-                failed: failed.path(),
-                members: members.len(),
-                delay,
-            },
-            0,
-        );
-        self.count_group_restart();
-        self.stop_group(&members).await;
-        self.start_group(members, delay).await
+    }
+
+    /// The child that wishes so. A notice is old when its child has run since, in another's group restart.
+    fn waiting(&self, instance: u64, generation: u64) -> Option<Arc<Child>> {
+        let child = self.by_instance(instance)?;
+        let gate = child.gate();
+        (gate.generation() == generation && gate.waits_for_group()).then_some(child)
     }
 
     fn group_of(&self, failed: &Child) -> Vec<Arc<Child>> {
-        let children = self.children();
-        let ranks: std::collections::BTreeSet<u64> = strategy::group(
-            self.strategy,
-            children.iter().map(|child| child.rank),
-            failed.rank,
-        )
-        .collect();
+        let in_group = strategy::group(self.strategy, failed.ctx.instance());
+        let mut children = self.children();
+        children.retain(|child| in_group(child.ctx.instance()));
         children
-            .into_iter()
-            .filter(|child| ranks.contains(&child.rank))
-            .collect()
     }
 
-    /// Starts children that wait for their group, in order, each when the one before has started. A start
-    /// that fails is tried again under the intensity: from the one that failed, or all of them anew.
-    async fn start_group(
+    /// Stops the failed child's group in reverse order and starts it again in order, after the longest
+    /// delay in it. A child that fails meanwhile, a member that does not start or one that stands before
+    /// the group, has its own group begin anew: under RestForOne that resumes at the one that failed.
+    async fn run_group(
         self: &Arc<Self>,
         mut members: Vec<Arc<Child>>,
-        mut delay: Duration,
+        mut failure: Option<(Arc<Child>, Duration)>,
     ) -> Result<(), Arc<str>> {
         loop {
-            if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
-            }
-            let Some((failed, backoff)) = self.start_in_order(&members).await else {
-                let started = members
-                    .iter()
-                    .filter(|child| child.gate().is_active())
-                    .count();
-                self.core
-                    .record(TreeEvent::GroupRestartEnded { started }, 0);
-                return Ok(());
-            };
-            if !self.core.charge_intensity() {
-                return Err(self.core.exceeded());
-            }
-            delay = backoff;
-            match self.strategy {
-                SupervisionStrategy::OneForAll => {
-                    members = self.group_of(&failed);
-                    self.stop_group(&members).await;
+            let mut delay = Duration::ZERO;
+            if let Some((failed, own_delay)) = failure {
+                if !self.core.charge_intensity() {
+                    return Err(self.core.exceeded());
                 }
-                SupervisionStrategy::OneForOne | SupervisionStrategy::RestForOne => {
-                    members.retain(|child| child.rank >= failed.rank);
+                members = self.group_of(&failed);
+                delay = own_delay;
+                self.begin_group(&failed, members.len(), delay);
+                self.stop_group(&members).await;
+                // Members that failed before they could be stopped start again with the others.
+                let in_group = strategy::group(self.strategy, failed.ctx.instance());
+                delay = delay.max(self.core.take_restarts(in_group));
+            }
+            tokio::select! {
+                biased;
+                failed = self.next_failure() => failure = Some(failed?),
+                () = self.start_in_order(&members, delay) => {
+                    let started = members.iter().filter(|child| child.gate().is_active()).count();
+                    self.core.record(TreeEvent::GroupRestartEnded { started }, 0);
+                    return Ok(());
                 }
             }
         }
     }
 
-    /// The child whose start failed, with its delay; `None` when all that may run have started.
-    async fn start_in_order(
-        self: &Arc<Self>,
-        members: &[Arc<Child>],
-    ) -> Option<(Arc<Child>, Duration)> {
+    fn begin_group(&self, failed: &Child, members: usize, delay: Duration) {
+        self.count_group_restart();
+        let begun = TreeEvent::GroupRestartBegun {
+            strategy: self.strategy,
+            failed: failed.path(),
+            members,
+            delay,
+        };
+        self.core.record(begun, 0);
+    }
+
+    /// The next child that wishes a group restart; an escalation ends the group.
+    async fn next_failure(&self) -> Result<(Arc<Child>, Duration), Arc<str>> {
+        loop {
+            match self.core.next_group_notice().await {
+                Notice::Restart {
+                    instance,
+                    generation,
+                    delay,
+                } => {
+                    if let Some(failed) = self.waiting(instance, generation) {
+                        return Ok((failed, delay));
+                    }
+                }
+                Notice::Escalate { reason } => return Err(reason),
+                Notice::SignificantEnded => {}
+            }
+        }
+    }
+
+    /// Starts children that wait for their group, each when the one before has started. Does not go on
+    /// past one that did not: its notice says what follows.
+    async fn start_in_order(self: &Arc<Self>, members: &[Arc<Child>], delay: Duration) {
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         for child in members {
             let gate = child.gate();
             if gate.is_ending() {
@@ -236,13 +246,12 @@ impl Scope {
                 continue;
             }
             if let StartOutcome::Exited(last) = gate.started(generation).await
-                && let Some(RestartAction::RestartGroup { delay }) =
+                && let Some(RestartAction::RestartGroup { .. }) =
                     last.decision.map(|decision| decision.action)
             {
-                return Some((child.clone(), delay));
+                std::future::pending::<()>().await;
             }
         }
-        None
     }
 
     async fn stop_group(self: &Arc<Self>, members: &[Arc<Child>]) {

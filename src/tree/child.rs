@@ -20,7 +20,6 @@ use crate::spec::{BoxedChild, Build, ChildSpec, OnFuseBlown, SupervisionStrategy
 /// A child that was added: its declaration, its slot, and its task while it has one.
 pub(crate) struct Child {
     pub(crate) ctx: TaskContext,
-    pub(super) rank: u64,
     /// Its level in the declared start order; a child that was added has none.
     pub(super) level: Option<usize>,
     pub(crate) kind: ChildKind,
@@ -55,7 +54,6 @@ pub(crate) enum ChildKind {
 impl Child {
     pub(super) fn worker(
         spec: ChildSpec,
-        rank: u64,
         level: Option<usize>,
         core: &Arc<ScopeCore>,
         strategy: SupervisionStrategy,
@@ -63,7 +61,6 @@ impl Child {
         let path = core.path.child(&spec.id);
         Arc::new(Self {
             ctx: context(&path, core, strategy, spec.readiness),
-            rank,
             level,
             kind: ChildKind::Worker(spec.build),
             significant: spec.significant,
@@ -82,7 +79,6 @@ impl Child {
 
     pub(super) fn supervisor(
         scope: Arc<Scope>,
-        rank: u64,
         level: Option<usize>,
         core: &Arc<ScopeCore>,
         strategy: SupervisionStrategy,
@@ -90,7 +86,6 @@ impl Child {
         let readiness = ReadinessPolicy::Explicit;
         Arc::new(Self {
             ctx: context(scope.path(), core, strategy, readiness),
-            rank,
             level,
             significant: scope.as_child.significant,
             depends_on: scope.as_child.depends_on.clone(),

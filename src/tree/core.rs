@@ -67,12 +67,46 @@ impl ScopeCore {
     ///
     /// A notice is taken only when this returns it.
     pub(super) async fn next_notice(&self) -> Notice {
+        self.next_where(|_| true).await
+    }
+
+    /// The next notice that a group restart has to act on; others wait until it is over.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`next_notice`](Self::next_notice).
+    pub(super) async fn next_group_notice(&self) -> Notice {
+        self.next_where(|notice| !matches!(notice, Notice::SignificantEnded))
+            .await
+    }
+
+    async fn next_where(&self, wanted: impl Fn(&Notice) -> bool) -> Notice {
         loop {
-            if let Some(notice) = lock(&self.notices).pop_front() {
-                return notice;
+            let noticed = self.noticed.notified();
+            {
+                let mut notices = lock(&self.notices);
+                let at = notices.iter().position(&wanted);
+                if let Some(notice) = at.and_then(|at| notices.remove(at)) {
+                    return notice;
+                }
             }
-            self.noticed.notified().await;
+            noticed.await;
         }
+    }
+
+    /// Takes the wishes of these children for a group restart, and answers the longest delay among them.
+    pub(super) fn take_restarts(&self, of: impl Fn(u64) -> bool) -> Duration {
+        let mut longest = Duration::ZERO;
+        lock(&self.notices).retain(|notice| match notice {
+            Notice::Restart {
+                instance, delay, ..
+            } if of(*instance) => {
+                longest = longest.max(*delay);
+                false
+            }
+            _ => true,
+        });
+        longest
     }
 
     pub(super) fn forget_notices(&self) {

@@ -44,12 +44,11 @@ pub(super) struct AsChild {
     pub(super) tags: Vec<String>,
 }
 
-/// The children, by rank in start order and by name.
+/// The children, by instance, which is their start order, and by name.
 #[derive(Default)]
 struct Children {
-    by_rank: BTreeMap<u64, Arc<Child>>,
-    ranks: HashMap<Arc<str>, u64>,
-    next_rank: u64,
+    by_instance: BTreeMap<u64, Arc<Child>>,
+    names: HashMap<Arc<str>, u64>,
     /// How many children name a sibling in `depends_on`.
     depended_on: HashMap<String, usize>,
     live: bool,
@@ -96,13 +95,12 @@ impl Scope {
             let Some(member) = members[at].take() else {
                 continue;
             };
-            let rank = children.take_rank();
             let child = match member {
-                Member::Child(child) => Child::worker(child, rank, level, &core, spec.strategy),
+                Member::Child(child) => Child::worker(child, level, &core, spec.strategy),
                 Member::Supervisor(supervisor) => {
                     let path = path.child(&supervisor.id);
                     let scope = Self::build(supervisor, &path, tree)?;
-                    Child::supervisor(scope, rank, level, &core, spec.strategy)
+                    Child::supervisor(scope, level, &core, spec.strategy)
                 }
             };
             children.insert(child);
@@ -141,15 +139,15 @@ impl Scope {
 
     /// The children in start order.
     pub(crate) fn children(&self) -> Vec<Arc<Child>> {
-        lock(&self.children).by_rank.values().cloned().collect()
+        lock(&self.children).by_instance.values().cloned().collect()
     }
 
     pub(crate) fn child(&self, id: &str) -> Option<Arc<Child>> {
         let children = lock(&self.children);
         children
-            .ranks
+            .names
             .get(id)
-            .and_then(|rank| children.by_rank.get(rank))
+            .and_then(|instance| children.by_instance.get(instance))
             .cloned()
     }
 
@@ -164,12 +162,7 @@ impl Scope {
     }
 
     pub(super) fn by_instance(&self, instance: u64) -> Option<Arc<Child>> {
-        // Rare: asked for group restarts only.
-        lock(&self.children)
-            .by_rank
-            .values()
-            .find(|child| child.ctx.instance() == instance)
-            .cloned()
+        lock(&self.children).by_instance.get(&instance).cloned()
     }
 
     pub(super) fn height(&self) -> u32 {
@@ -218,17 +211,17 @@ impl Scope {
         if let Some(limit) = self
             .dynamic
             .child_limit
-            .filter(|&limit| children.by_rank.len() >= limit)
+            .filter(|&limit| children.by_instance.len() >= limit)
         {
             return Err(self.not_dynamic(format!("its child_limit of {limit} is reached")));
         }
-        if children.ranks.contains_key(spec.id.as_str()) {
+        if children.names.contains_key(spec.id.as_str()) {
             return Err(SupervisorError::DuplicateId { path });
         }
         if let Some(on) = spec
             .depends_on
             .iter()
-            .find(|on| !children.ranks.contains_key(on.as_str()))
+            .find(|on| !children.names.contains_key(on.as_str()))
         {
             return Err(SupervisorError::InvalidDependency {
                 path,
@@ -236,8 +229,7 @@ impl Scope {
                 reason: "there is no such sibling",
             });
         }
-        let rank = children.take_rank();
-        let child = Child::worker(spec, rank, None, &self.core, self.strategy);
+        let child = Child::worker(spec, None, &self.core, self.strategy);
         children.insert(child.clone());
         self.announce(&child, TreeEvent::ChildAdded);
         Ok(child)
@@ -260,7 +252,7 @@ impl Scope {
         // With the children locked, so that nobody else does the same, and whoever ends them all or takes
         // this one out comes before or after.
         let children = lock(&self.children);
-        let stands = children.live && children.by_rank.contains_key(&child.rank);
+        let stands = children.live && children.by_instance.contains_key(&child.ctx.instance());
         let launched = stands && child.is_over() && admit(&child.gate());
         if launched {
             driver::spawn(self, child);
@@ -300,7 +292,7 @@ impl Scope {
         }
         let names = |child: &&Arc<Child>| child.depends_on.iter().any(|on| on == id);
         children
-            .by_rank
+            .by_instance
             .values()
             .filter(names)
             .map(|child| child.path())
@@ -325,24 +317,20 @@ impl Scope {
 }
 
 impl Children {
-    fn take_rank(&mut self) -> u64 {
-        self.next_rank += 1;
-        self.next_rank
-    }
-
     fn insert(&mut self, child: Arc<Child>) {
         for on in &child.depends_on {
             *self.depended_on.entry(on.clone()).or_default() += 1;
         }
-        self.ranks.insert(child.ctx.id().into(), child.rank);
-        self.by_rank.insert(child.rank, child);
+        self.names
+            .insert(child.ctx.id().into(), child.ctx.instance());
+        self.by_instance.insert(child.ctx.instance(), child);
     }
 
     fn remove(&mut self, child: &Child) -> bool {
-        if self.by_rank.remove(&child.rank).is_none() {
+        if self.by_instance.remove(&child.ctx.instance()).is_none() {
             return false;
         }
-        self.ranks.remove(child.ctx.id());
+        self.names.remove(child.ctx.id());
         for on in &child.depends_on {
             if let Some(count) = self.depended_on.get_mut(on) {
                 *count -= 1;

@@ -1,16 +1,13 @@
 use crate::spec::SupervisionStrategy;
 
-/// Which of `ranks`, in start order, restart with the child of rank `failed`.
-pub(super) fn group(
-    strategy: SupervisionStrategy,
-    ranks: impl Iterator<Item = u64>,
-    failed: u64,
-) -> impl Iterator<Item = u64> {
-    ranks.filter(move |&rank| match strategy {
-        SupervisionStrategy::OneForOne => rank == failed,
+/// Whether a sibling restarts with the child that failed. Both by instance: a greater one was declared,
+/// or added, later.
+pub(super) fn group(strategy: SupervisionStrategy, failed: u64) -> impl Fn(u64) -> bool {
+    move |sibling| match strategy {
+        SupervisionStrategy::OneForOne => sibling == failed,
         SupervisionStrategy::OneForAll => true,
-        SupervisionStrategy::RestForOne => rank >= failed,
-    })
+        SupervisionStrategy::RestForOne => sibling >= failed,
+    }
 }
 
 #[cfg(test)]
@@ -19,7 +16,11 @@ mod tests {
 
     #[test]
     fn each_strategy_names_its_group() {
-        let of = |strategy| group(strategy, 1..=4, 3).collect::<Vec<_>>();
+        let of = |strategy| {
+            (1..=4)
+                .filter(|&at| group(strategy, 3)(at))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(of(SupervisionStrategy::OneForOne), [3]);
         assert_eq!(of(SupervisionStrategy::OneForAll), [1, 2, 3, 4]);
         assert_eq!(of(SupervisionStrategy::RestForOne), [3, 4]);
