@@ -33,10 +33,13 @@ pub enum BackoffKind {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Backoff {
     kind: BackoffKind,
+    #[serde(rename = "initial_ms", with = "crate::serde_millis")]
     initial: Duration,
+    #[serde(rename = "max_ms", with = "crate::serde_millis")]
     max: Duration,
     jitter: Jitter,
     immediate_first: bool,
+    #[serde(rename = "reset_after_ms", with = "crate::serde_millis")]
     reset_after: Duration,
     seed: Option<u64>,
 }
@@ -45,8 +48,10 @@ pub struct Backoff {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct BackoffDelay {
     /// What the curve says.
+    #[serde(rename = "before_jitter_ms", with = "crate::serde_millis")]
     pub before_jitter: Duration,
     /// What is waited.
+    #[serde(rename = "after_jitter_ms", with = "crate::serde_millis")]
     pub after_jitter: Duration,
 }
 

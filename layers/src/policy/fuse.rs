@@ -8,6 +8,7 @@ pub struct FuseLimit {
     /// How many pass. 0: the first is already too many.
     pub failures: u32,
     /// How long one counts.
+    #[serde(rename = "window_ms", with = "crate::serde_millis")]
     pub window: Duration,
 }
 

@@ -50,16 +50,19 @@ pub enum RestartAction {
     /// It runs again in place.
     Restart {
         /// After this.
+        #[serde(rename = "delay_ms", with = "crate::serde_millis")]
         delay: Duration,
     },
     /// Its supervisor restarts the group it belongs to.
     RestartGroup {
         /// After this.
+        #[serde(rename = "delay_ms", with = "crate::serde_millis")]
         delay: Duration,
     },
     /// It is held down, visible, until released.
     Quarantine {
         /// Released by itself after this; by hand only, if absent.
+        #[serde(rename = "release_after_ms", with = "crate::serde_millis::option")]
         release_after: Option<Duration>,
     },
     /// It is done.
