@@ -6,7 +6,6 @@ use std::{
     },
 };
 
-use supervisor_layers::ChildStatus;
 use tokio::sync::{Semaphore, watch};
 
 use super::{CommandMeta, ControlPlane, ExitOutcome, Health, RuntimeExitReport, signal::Signals};
@@ -225,6 +224,7 @@ impl SupervisorHandle {
             children: std::collections::BTreeMap::new(),
             degraded: Vec::new(),
         };
+        health.note(SupervisorPath::root(), &self.shared.root.gate.context());
         examine(self.scope(), &mut health);
         for child in self.tree().lingering() {
             health.degraded.push((
@@ -345,18 +345,7 @@ fn examine(scope: &Scope, health: &mut Health) {
     for child in scope.children() {
         let status = child.gate().status();
         *health.children.entry(status.as_str()).or_default() += 1;
-        let why = match &status {
-            ChildStatus::Failed | ChildStatus::Aborted | ChildStatus::Lingering => {
-                let message = child.ctx.snapshot().last_exit.and_then(|last| last.message);
-                Some(message.map_or_else(
-                    || status.to_string(),
-                    |message| format!("{status}: {message}"),
-                ))
-            }
-            ChildStatus::Quarantined { .. } => Some(status.to_string()),
-            _ => None,
-        };
-        health.degraded.extend(why.map(|why| (child.path(), why)));
+        health.note(child.path(), &child.ctx);
         if let Some(scope) = child.scope() {
             examine(scope, health);
         }
@@ -369,14 +358,8 @@ async fn wait(report: &mut watch::Receiver<Option<Arc<RuntimeExitReport>>>) -> R
             Some(report) => report.clone(),
             None => unreachable!("waited for it"),
         },
-        // The runtime was torn down before the tree had ended.
-        Err(_) => RuntimeExitReport {
-            outcome: ExitOutcome::GaveUp {
-                reason: "the runtime was torn down".to_owned(),
-            },
-            uptime: std::time::Duration::ZERO,
-            shutdown: None,
-        },
+        // Its task tells, however it ends.
+        Err(_) => unreachable!("a report is the last thing sent"),
     }
 }
 

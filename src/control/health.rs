@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use supervisor_layers::{ChildStatus, TaskContext};
 
 use crate::spec::SupervisorPath;
 
@@ -16,6 +17,23 @@ pub struct Health {
 }
 
 impl Health {
+    /// Notes why a child is not well, if it is not.
+    pub(super) fn note(&mut self, path: SupervisorPath, ctx: &TaskContext) {
+        let snapshot = ctx.snapshot();
+        let status = snapshot.status.to_string();
+        let why = match snapshot.status {
+            ChildStatus::Failed | ChildStatus::Aborted | ChildStatus::Lingering => {
+                match snapshot.last_exit.and_then(|last| last.message) {
+                    Some(message) => format!("{status}: {message}"),
+                    None => status,
+                }
+            }
+            ChildStatus::Quarantined { .. } => status,
+            _ => return,
+        };
+        self.degraded.push((path, why));
+    }
+
     /// Nothing is degraded.
     pub fn is_healthy(&self) -> bool {
         self.degraded.is_empty()

@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Serialize, Serializer};
 use supervisor_layers::{
-    ChildSettings, ChildStatus, RestartDecision, StopCause, TaskExit,
+    ChildSettings, ChildStatus, Gate, RestartDecision, StopCause, TaskContext, TaskExit,
     context::{Helper, PollStatistics},
     policy::FuseReading,
     serde_millis,
@@ -122,7 +122,29 @@ pub struct ExitState {
 
 impl NodeState {
     pub(crate) fn of(child: &Child) -> Self {
-        let snapshot = child.ctx.snapshot();
+        Self {
+            significant: child.significant,
+            tags: child.tags.clone(),
+            supervisor: child.scope().map(|scope| SupervisorNode::of(scope)),
+            children: child
+                .scope()
+                .map(|scope| children(scope))
+                .unwrap_or_default(),
+            ..Self::of_context(child.path(), &child.ctx)
+        }
+    }
+
+    pub(crate) fn of_root(scope: &Scope, root: &Gate) -> Self {
+        Self {
+            supervisor: Some(SupervisorNode::of(scope)),
+            children: children(scope),
+            ..Self::of_context(SupervisorPath::root(), &root.context())
+        }
+    }
+
+    /// What the slot knows.
+    fn of_context(path: SupervisorPath, ctx: &TaskContext) -> Self {
+        let snapshot = ctx.snapshot();
         let restarts = snapshot.restarts();
         let (reason, until) = match &snapshot.status {
             ChildStatus::Quarantined { reason, until } => (Some(reason.clone()), *until),
@@ -131,9 +153,9 @@ impl NodeState {
             _ => (None, None),
         };
         Self {
-            path: child.path(),
-            id: child.ctx.id().to_owned(),
-            instance: child.ctx.instance(),
+            id: path.id().to_owned(),
+            path,
+            instance: ctx.instance(),
             reason,
             remaining: until.map(|until| until.saturating_duration_since(Instant::now())),
             status: snapshot.status,
@@ -155,44 +177,11 @@ impl NodeState {
             polls: snapshot.polls,
             settings: snapshot.settings,
             helpers: snapshot.helpers,
-            significant: child.significant,
-            tags: child.tags.clone(),
-            sequence: snapshot.sequence,
-            supervisor: child.scope().map(|scope| SupervisorNode::of(scope)),
-            children: child
-                .scope()
-                .map(|scope| children(scope))
-                .unwrap_or_default(),
-        }
-    }
-
-    pub(crate) fn of_root(scope: &Scope, root: &supervisor_layers::Gate) -> Self {
-        let ctx = root.context();
-        let snapshot = ctx.snapshot();
-        Self {
-            path: SupervisorPath::root(),
-            id: String::new(),
-            instance: 0,
-            reason: None,
-            remaining: None,
-            restarts: snapshot.restarts(),
-            status: snapshot.status,
-            ready: snapshot.ready,
-            generation: snapshot.generation,
-            attempt: snapshot.attempt,
-            since: snapshot.since.elapsed(),
-            exits: exits(snapshot.exits),
-            last_exit: None,
-            fuse: None,
-            heartbeat_age: None,
-            polls: snapshot.polls,
-            settings: snapshot.settings,
-            helpers: snapshot.helpers,
             significant: false,
             tags: Vec::new(),
             sequence: snapshot.sequence,
-            supervisor: Some(SupervisorNode::of(scope)),
-            children: children(scope),
+            supervisor: None,
+            children: Vec::new(),
         }
     }
 

@@ -67,7 +67,8 @@ pub(crate) async fn start(mut spec: SupervisorSpec) -> Result<Root, SupervisorEr
         });
     }
     let outcome = gate.started(0).await;
-    if outcome == StartOutcome::Started {
+    // It may have had all its work done before anybody looked.
+    if outcome == StartOutcome::Started || tree.has_started() {
         guard.disarm();
         return Ok(Root {
             name,
@@ -91,6 +92,10 @@ async fn run(
     ctx: TaskContext,
     end: watch::Sender<Option<Arc<RuntimeExitReport>>>,
 ) {
+    let end = End {
+        tree: scope.tree().clone(),
+        send: end,
+    };
     let gate = ctx.gate();
     let asked = scope.tree().shutdown_asked();
     let began = tokio::time::Instant::now();
@@ -109,15 +114,36 @@ async fn run(
         outcome => outcome,
     };
     let shutdown = reconcile(&scope, began);
-    let tree = scope.tree();
-    let uptime = tree.journal.uptime();
-    let report = RuntimeExitReport {
-        outcome,
-        uptime,
-        shutdown: Some(shutdown),
-    };
-    tree.journal.close();
-    end.send_replace(Some(Arc::new(report)));
+    end.tell(outcome, Some(shutdown));
+}
+
+/// Tells, once, how the tree ended; of a task that is dropped, that its runtime was torn down.
+struct End {
+    tree: Arc<Tree>,
+    send: watch::Sender<Option<Arc<RuntimeExitReport>>>,
+}
+
+impl End {
+    fn tell(&self, outcome: ExitOutcome, shutdown: Option<ShutdownResult>) {
+        let report = RuntimeExitReport {
+            outcome,
+            uptime: self.tree.journal.uptime(),
+            shutdown,
+        };
+        self.tree.journal.close();
+        self.send.send_replace(Some(Arc::new(report)));
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if self.send.borrow().is_some() {
+            return;
+        }
+        self.tree.request_shutdown(None);
+        let reason = "the runtime was torn down".to_owned();
+        self.tell(ExitOutcome::GaveUp { reason }, None);
+    }
 }
 
 async fn lives(scope: &Arc<Scope>, gate: &Gate) -> ExitOutcome {

@@ -51,6 +51,9 @@ pub(super) async fn supervise(scope: Arc<Scope>, ctx: TaskContext) -> Result<(),
     let started = begin(&scope, &ctx, first).await;
     let result = match started {
         Some(Ok(())) => {
+            if scope.path().is_root() {
+                scope.tree().note_started();
+            }
             ctx.mark_ready();
             attend(&scope, &ctx).await
         }

@@ -26,6 +26,7 @@ pub(crate) struct Tree {
     instances: AtomicU64,
     closing: AtomicBool,
     by_itself: AtomicBool,
+    started: AtomicBool,
     /// For children that ask for their supervisor.
     pub(crate) handle: OnceLock<Weak<Shared>>,
     stage: Mutex<Option<ShutdownStage>>,
@@ -52,6 +53,7 @@ impl Tree {
             instances: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             by_itself: AtomicBool::new(false),
+            started: AtomicBool::new(false),
             handle: OnceLock::new(),
             stage: Mutex::default(),
             asked: CancellationToken::new(),
@@ -94,6 +96,15 @@ impl Tree {
 
     pub(super) fn ended_by_itself(&self) -> bool {
         self.by_itself.load(Ordering::Acquire)
+    }
+
+    /// All children have started.
+    pub(super) fn note_started(&self) {
+        self.started.store(true, Ordering::Release);
+    }
+
+    pub(super) fn has_started(&self) -> bool {
+        self.started.load(Ordering::Acquire)
     }
 
     /// Resolves when the shutdown has been asked for.
