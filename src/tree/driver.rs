@@ -94,8 +94,7 @@ async fn live(
 /// What the end of a life means to the supervisor. `true`: the child is to be forgotten.
 fn after_life(scope: &Scope, child: &Child, result: &Result<(), TaskFailure>) -> bool {
     let gate = child.gate();
-    let by_itself =
-        gate.is_ended() && !scope.tree().is_closing() && !gate.is_ending() && !gate.is_held();
+    let by_itself = !scope.tree().is_closing() && !gate.is_ending() && gate.is_ended();
     if !by_itself {
         return false;
     }

@@ -10,10 +10,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{ChildStatus, HoldReason, LastExit, Slot, TaskContext, slot::Look};
-use crate::{
-    FailureKind, StopCause, TaskFailure,
-    policy::{RestartAction, RestartType},
-};
+use crate::{FailureKind, StopCause, TaskFailure, policy::RestartType};
 
 /// How a stop is asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -203,13 +200,11 @@ impl Gate {
         if let Some(helpers) = self.slot.end_helpers(generation) {
             helpers.wait().await;
         }
-        let decision = self
+        let decided = self
             .slot
-            .end_run(generation, result, RestartType::Temporary);
-        let goes_on = decision.is_some_and(|decision| {
-            matches!(decision.action, RestartAction::Stop { cause } if cause < StopCause::Removal)
-        });
-        if !goes_on {
+            .end_run(generation, result, RestartType::Temporary)
+            .is_some();
+        if !decided || self.is_ending() {
             self.slot.end_life(result.is_err());
         }
     }

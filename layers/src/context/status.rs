@@ -56,7 +56,7 @@ pub enum ChildStatus {
     },
     /// A run is asked to stop, or what it started is being ended.
     Stopping {
-        /// Why; `None` when the run ended by itself and left helpers behind.
+        /// Why; `None` when the run ended by itself, left helpers behind, and nobody stops it besides.
         cause: Option<StopCause>,
     },
     /// Done.

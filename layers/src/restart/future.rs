@@ -243,7 +243,7 @@ fn discard(result: Result<(), TaskFailure>) {
     let _ = catch_panic(|| drop(result));
 }
 
-/// Turns the exit and the notes into the decision.
+/// Turns the exit and the notes into the decision, and that into what becomes of the life.
 fn after(ctx: &TaskContext, result: Result<(), TaskFailure>, restart: RestartType) -> Next {
     let Some(decision) =
         ctx.slot()
@@ -252,7 +252,13 @@ fn after(ctx: &TaskContext, result: Result<(), TaskFailure>, restart: RestartTyp
         discard(result);
         return Next::GoesOn;
     };
+    // A restart by hand may have come while the helpers ended.
+    let ended = ctx.slot().look(|look| look.is_ended());
     match decision.action {
+        _ if !ended => {
+            discard(result);
+            Next::GoesOn
+        }
         RestartAction::Finish => Next::Ends(Ok(())),
         RestartAction::Fail => Next::Ends(Err(result.err().unwrap_or_else(|| {
             TaskFailure::new(FailureKind::StartFailed, "completed before it had started")

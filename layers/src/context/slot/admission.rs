@@ -35,7 +35,7 @@ impl Slot {
         let parked = match control.phase {
             Phase::Idle | Phase::BackingOff { .. } => false,
             // Two runs of one child never overlap.
-            Phase::Active | Phase::Joining => true,
+            Phase::Active | Phase::Joining { .. } => true,
             Phase::Ended(_) => !control.rerun,
         };
         if control.hold.is_some() || control.group_hold || parked {

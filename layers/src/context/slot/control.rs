@@ -37,7 +37,7 @@ pub(super) struct Control {
     pub(super) hold: Option<Hold>,
     /// The next run waits for the child's group.
     pub(super) group_hold: bool,
-    /// A run may begin though the life ended.
+    /// Somebody asked for another run after this one had ended: it begins whatever was decided.
     pub(super) rerun: bool,
     pub(super) lingering: bool,
     /// A `RestartLayer` carries out the runs of this life.
@@ -66,8 +66,11 @@ pub(super) enum Phase {
     },
     /// A run lives.
     Active,
-    /// The run ended, helpers of it live.
-    Joining,
+    /// The run ended, helpers of it live. What comes now no longer changes how it ended.
+    Joining {
+        /// Why it was being stopped when it ended.
+        stopped: Option<StopCause>,
+    },
     /// The life ended.
     Ended(End),
 }
@@ -172,7 +175,7 @@ impl Control {
 
     /// A run lives, or what it left behind.
     pub(super) fn is_alive(&self) -> bool {
-        matches!(self.phase, Phase::Active | Phase::Joining)
+        matches!(self.phase, Phase::Active | Phase::Joining { .. })
     }
 
     /// Nothing lives, and the life goes on.
@@ -205,11 +208,11 @@ impl Control {
     pub(super) fn status(&self) -> ChildStatus {
         let cause = self.stop.as_ref().map(|stop| stop.cause);
         match (self.phase, &self.hold) {
-            (Phase::Active | Phase::Joining, _) if self.lingering => ChildStatus::Lingering,
+            (Phase::Active | Phase::Joining { .. }, _) if self.lingering => ChildStatus::Lingering,
             (Phase::Active, _) if cause.is_some() => ChildStatus::Stopping { cause },
             (Phase::Active, _) if self.ready => ChildStatus::Running,
             (Phase::Active, _) => ChildStatus::Starting,
-            (Phase::Joining, _) => ChildStatus::Stopping { cause },
+            (Phase::Joining { .. }, _) => ChildStatus::Stopping { cause },
             (_, Some(Hold::Paused)) => ChildStatus::Paused,
             (_, Some(Hold::Quarantined { reason, until })) => ChildStatus::Quarantined {
                 reason: reason.clone(),

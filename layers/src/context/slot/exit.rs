@@ -29,7 +29,11 @@ impl Slot {
             return None;
         }
         let now = Instant::now();
-        let stop = control.stop.take().map(|stop| stop.cause);
+        let pending = control.stop.take().map(|stop| stop.cause);
+        let stop = match control.phase {
+            Phase::Joining { stopped } => stopped,
+            _ => pending,
+        };
         let exit = exit_of(result, stop);
         let notes = std::mem::take(&mut control.notes);
         let facts = ExitFacts {
@@ -132,6 +136,12 @@ fn follow(
     decision: &RestartDecision,
     now: Instant,
 ) -> Option<LifecycleEvent> {
+    if std::mem::take(&mut control.rerun) {
+        control.forget_history();
+        control.group_hold |= matches!(decision.action, RestartAction::RestartGroup { .. });
+        control.phase = Phase::Idle;
+        return None;
+    }
     let mut step = None;
     control.phase = match decision.action {
         RestartAction::Restart { delay } if delay.is_zero() => Phase::Idle,

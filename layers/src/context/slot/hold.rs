@@ -122,16 +122,25 @@ impl Slot {
         if control.hold.is_some() || control.end.is_some() {
             return None;
         }
-        if control.is_alive() {
-            self.stop_locked(&mut control, StopCause::Restart, request);
-        } else {
-            control.correlate(request.correlation);
-            control.rerun |= control.has_ended();
-            control.since = Instant::now();
-            self.stir(&mut control);
+        match control.phase {
+            Phase::Active => {
+                self.stop_locked(&mut control, StopCause::Restart, request);
+                // Now, as a weightier stop may be pending. The run's end counts for nothing any more.
+                control.forget_history();
+            }
+            Phase::Joining { .. } => {
+                self.stop_locked(&mut control, StopCause::Restart, request);
+                // The exit stands, and is decided before it is forgotten.
+                control.rerun = true;
+            }
+            Phase::Idle | Phase::BackingOff { .. } | Phase::Ended(_) => {
+                control.correlate(request.correlation);
+                control.rerun |= control.has_ended();
+                control.forget_history();
+                control.since = Instant::now();
+                self.stir(&mut control);
+            }
         }
-        // Now, as a weightier stop may be pending. The run's end counts for nothing any more.
-        control.forget_history();
         Some(())
     }
 

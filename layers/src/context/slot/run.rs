@@ -195,9 +195,10 @@ impl Slot {
             return None;
         }
         if control.phase == Phase::Active {
-            control.phase = Phase::Joining;
+            let stopped = control.stop.as_ref().map(|stop| stop.cause);
+            control.phase = Phase::Joining { stopped };
             // What cannot be aborted must see that the run is over. A stop's cause stays to be read.
-            if control.stop.is_none() {
+            if stopped.is_none() {
                 self.word.over(generation);
             }
             if let Some(token) = control.token.take() {
