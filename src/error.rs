@@ -1,5 +1,5 @@
 use crate::{
-    control::InvalidCommandMeta,
+    meta::InvalidCommandMeta,
     spec::{InvalidId, SupervisorPath},
 };
 

@@ -31,6 +31,7 @@ pub mod config;
 pub mod control;
 mod error;
 pub mod event;
+mod meta;
 pub mod shutdown;
 pub mod spec;
 pub mod state;

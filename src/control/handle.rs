@@ -133,7 +133,8 @@ impl SupervisorHandle {
             stopped: AtomicBool::new(false),
             control: watch::Sender::new(None),
         });
-        let _ = shared.root.scope.tree().handle.set(Arc::downgrade(&shared));
+        let weak: Weak<Shared> = Arc::downgrade(&shared);
+        let _ = shared.root.scope.tree().handle.set(weak);
         Self { shared }
     }
 

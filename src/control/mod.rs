@@ -3,14 +3,16 @@
 mod command;
 mod handle;
 mod health;
-mod meta;
 mod outcome;
 mod signal;
 mod supervised;
 
-pub(crate) use handle::Shared;
 pub use handle::{Supervisor, SupervisorHandle, WeakSupervisorHandle};
 pub use health::{ControlPlane, Health};
-pub use meta::{CommandMeta, InvalidCommandMeta};
-pub use outcome::{Change, CommandOutcome, ExitOutcome, RuntimeExitReport};
+pub use outcome::{Change, CommandOutcome};
+
+pub use crate::{
+    meta::{CommandMeta, InvalidCommandMeta},
+    shutdown::{ExitOutcome, RuntimeExitReport},
+};
 pub use supervised::SupervisedTask;

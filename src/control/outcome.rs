@@ -1,9 +1,8 @@
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use serde::Serialize;
-use supervisor_layers::serde_millis;
 
-use crate::{shutdown::ShutdownResult, spec::SupervisorPath};
+use crate::spec::SupervisorPath;
 
 /// What a command came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,34 +46,4 @@ impl fmt::Display for CommandOutcome {
             self.command, self.path, self.status
         )
     }
-}
-
-/// How a tree, or its control plane, came to its end; the same for everybody who joins.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RuntimeExitReport {
-    /// How.
-    pub outcome: ExitOutcome,
-    /// How long the tree had been up.
-    #[serde(rename = "uptime_ms", with = "serde_millis")]
-    pub uptime: Duration,
-    /// The shutdown; absent while the tree goes on.
-    pub shutdown: Option<ShutdownResult>,
-}
-
-/// How it ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ExitOutcome {
-    /// Somebody asked for it.
-    ShutDown,
-    /// Its significant children were done.
-    Finished,
-    /// The root supervisor gave up.
-    GaveUp {
-        /// Why.
-        reason: String,
-    },
-    /// Only the control plane was stopped; supervision goes on.
-    ControlPlaneStopped,
 }

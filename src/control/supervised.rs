@@ -1,8 +1,8 @@
-use std::any::Any;
+use std::{any::Any, sync::Arc};
 
 use supervisor_layers::TaskContext;
 
-use super::WeakSupervisorHandle;
+use super::{WeakSupervisorHandle, handle::Shared};
 use crate::tree::ScopeCore;
 
 /// What a run in a tree can ask of its context beyond what every run can.
@@ -15,10 +15,8 @@ impl SupervisedTask for TaskContext {
     fn supervisor(&self) -> Option<WeakSupervisorHandle> {
         let owner: &dyn Any = self.owner()?.as_ref();
         let core = owner.downcast_ref::<ScopeCore>()?;
-        core.tree
-            .handle
-            .get()
-            .cloned()
-            .map(WeakSupervisorHandle::new)
+        let handle = core.tree.handle.get()?.upgrade()?;
+        let shared = handle.downcast::<Shared>().ok()?;
+        Some(WeakSupervisorHandle::new(Arc::downgrade(&shared)))
     }
 }

@@ -94,7 +94,7 @@ pub struct ShutdownReconcileReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ShutdownPipelineReport {
     /// Who asked for it and what for; absent when a handle was dropped or a token cancelled.
-    pub requested: Option<crate::control::CommandMeta>,
+    pub requested: Option<crate::meta::CommandMeta>,
     /// The children, in the order in which they ended.
     pub children: Vec<ChildShutdown>,
     /// What was left.

@@ -11,7 +11,7 @@ use supervisor_layers::{
 };
 use tokio::{sync::Notify, time::Instant};
 
-use super::{Tree, tree::lock};
+use super::{Tree, shared::lock};
 use crate::{
     event::{Origin, TreeEvent},
     spec::SupervisorPath,

@@ -9,14 +9,13 @@ mod driver;
 mod order;
 mod root;
 mod scope;
+mod shared;
 mod strategy;
 mod supervise;
 mod take_down;
-#[allow(clippy::module_inception)]
-mod tree;
 
 pub(crate) use self::core::ScopeCore;
 pub(crate) use child::Child;
 pub(crate) use root::{Root, start};
 pub(crate) use scope::Scope;
-pub(crate) use tree::Tree;
+pub(crate) use shared::Tree;

@@ -10,11 +10,10 @@ use tokio::sync::watch;
 use super::{Scope, Tree, supervise::supervise};
 use crate::{
     SupervisorError,
-    control::{ExitOutcome, RuntimeExitReport},
     event::TreeEvent,
     shutdown::{
-        ChildShutdownStatus, ShutdownPipelineReport, ShutdownReconcileReport, ShutdownResult,
-        ShutdownStage, SocketStatus, Straggler,
+        ChildShutdownStatus, ExitOutcome, RuntimeExitReport, ShutdownPipelineReport,
+        ShutdownReconcileReport, ShutdownResult, ShutdownStage, SocketStatus, Straggler,
     },
     spec::{SupervisorPath, SupervisorSpec, check_id},
 };

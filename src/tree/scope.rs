@@ -10,7 +10,7 @@ use std::{
 
 use supervisor_layers::{ChildPolicy, Gate};
 
-use super::{Child, Tree, core::ScopeCore, driver, order::start_order, tree::lock};
+use super::{Child, Tree, core::ScopeCore, driver, order::start_order, shared::lock};
 use crate::{
     SupervisorError,
     event::TreeEvent,

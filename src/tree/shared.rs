@@ -1,4 +1,5 @@
 use std::{
+    any::Any,
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,8 +13,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::Child;
 use crate::{
-    control::{CommandMeta, Shared},
     event::{Journal, Origin, TreeEvent},
+    meta::CommandMeta,
     shutdown::{ChildShutdown, ChildShutdownStatus, ShutdownStage},
     spec::{SupervisorPath, SupervisorSpec},
 };
@@ -28,7 +29,7 @@ pub(crate) struct Tree {
     by_itself: AtomicBool,
     started: AtomicBool,
     /// For children that ask for their supervisor.
-    pub(crate) handle: OnceLock<Weak<Shared>>,
+    pub(crate) handle: OnceLock<Weak<dyn Any + Send + Sync>>,
     stage: Mutex<Option<ShutdownStage>>,
     asked: CancellationToken,
     asked_at: Mutex<Option<Instant>>,
