@@ -75,6 +75,7 @@ fn changes() -> Vec<(&'static str, Value)> {
         ("policy.backoff_reset_after_ms", json!(7)),
         ("policy.jitter", json!("full")),
         ("policy.jitter_ratio", json!(0.5)),
+        ("policy.heartbeat_interval_ms", json!(7)),
         ("policy.stale_after_ms", json!(7000)),
         ("policy.start_timeout_ms", json!(7)),
         ("policy.on_fuse_blown", json!("stop")),
@@ -107,9 +108,8 @@ fn changes() -> Vec<(&'static str, Value)> {
 }
 
 /// Keys that are checked when a file is loaded, and show elsewhere than in the tree.
-const NOT_IN_THE_TREE: [&str; 20] = [
+const NOT_IN_THE_TREE: [&str; 19] = [
     "include",
-    "policy.heartbeat_interval_ms",
     "backpressure.strategy",
     "backpressure.warn_threshold_pct",
     "backpressure.critical_threshold_pct",

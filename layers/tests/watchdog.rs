@@ -12,7 +12,7 @@ use supervisor_layers::{
     ServiceBuilderExt, StopCause, TaskContext, TaskExit, TaskFactory, TaskFactoryExt, TaskFailure,
     WatchdogLayer,
     context::{ContextSpec, NextRun, Recorded, RunId, StopRequest},
-    secs, service_fn,
+    ms, secs, service_fn,
 };
 use tokio::{task::JoinHandle, time::Instant};
 use tower::ServiceBuilder;
@@ -342,4 +342,23 @@ fn no_limits_no_timer() {
     runtime
         .block_on(child.run(TaskContext::detached("probe")))
         .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_told_how_often_to_beat() {
+    let told = |limits: WatchdogLayer| async move {
+        let child =
+            ServiceBuilder::new().layer(limits).service(service_fn(
+                |ctx: TaskContext| async move {
+                    Err::<(), _>(format!("{:?}", ctx.heartbeat_interval()))
+                },
+            ));
+        let error = child.run(TaskContext::detached("c")).await.unwrap_err();
+        error.to_string()
+    };
+    let watched = WatchdogLayer::new().stale_after(secs(3));
+    assert_eq!(told(watched).await, "Some(1s)");
+    let said = watched.heartbeat_interval(ms(200));
+    assert_eq!(told(said).await, "Some(200ms)");
+    assert_eq!(told(WatchdogLayer::new()).await, "None");
 }

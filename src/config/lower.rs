@@ -177,7 +177,10 @@ impl Lowering<'_> {
         let mut layers = child_policy(policy, shutdown, self.observability);
         layers.restart = child.restart_policy;
         if child.heartbeat {
-            layers.watchdog = layers.watchdog.stale_after(ms(policy.stale_after_ms));
+            layers.watchdog = layers
+                .watchdog
+                .stale_after(ms(policy.stale_after_ms))
+                .heartbeat_interval(ms(policy.heartbeat_interval_ms));
         }
         spec = spec
             .policy(layers)

@@ -202,6 +202,11 @@ impl TaskContext {
         self.slot.heartbeat(self.generation);
     }
 
+    /// How often this run is to show a sign of life; `None` without a watchdog that asks for one.
+    pub fn heartbeat_interval(&self) -> Option<Duration> {
+        self.slot.heartbeat_interval()
+    }
+
     /// Asks for more time before this run counts as not having started: at least `more` from now.
     pub fn extend_start(&self, more: Duration) {
         self.slot.extend_start(self.generation, more);

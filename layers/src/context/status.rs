@@ -148,6 +148,8 @@ pub struct ChildSettings {
     pub grace: Option<Duration>,
     /// How long it may show no sign of life.
     pub stale_after: Option<Duration>,
+    /// How often it is to show one.
+    pub heartbeat_interval: Option<Duration>,
     /// How long a run may take to become ready.
     pub start_timeout: Option<Duration>,
 }

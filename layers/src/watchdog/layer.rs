@@ -9,6 +9,7 @@ use crate::policy::bounded;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WatchdogLayer {
     pub(super) stale_after: Option<Duration>,
+    pub(super) heartbeat_interval: Option<Duration>,
     pub(super) start_timeout: Option<Duration>,
 }
 
@@ -22,6 +23,15 @@ impl WatchdogLayer {
     #[must_use]
     pub fn stale_after(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.stale_after = time.into().map(bounded);
+        self
+    }
+
+    /// How often a run is to beat, for the child to read from
+    /// [`TaskContext::heartbeat_interval`](crate::TaskContext::heartbeat_interval); a third of
+    /// `stale_after` unless said otherwise.
+    #[must_use]
+    pub fn heartbeat_interval(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.heartbeat_interval = time.into();
         self
     }
 

@@ -98,6 +98,11 @@ impl Slot {
         }
     }
 
+    pub(crate) fn heartbeat_interval(&self) -> Option<Duration> {
+        let control = self.lock();
+        control.settings.as_ref()?.heartbeat_interval
+    }
+
     pub(crate) fn extend_start(&self, generation: u64, more: Duration) {
         let mut control = self.lock();
         if control.generation == generation {
