@@ -73,10 +73,15 @@ impl Supervisor {
                 started = &mut start => started?,
                 () = signals.next() => {
                     stop.cancel();
-                    start.await?
+                    tokio::select! {
+                        started = &mut start => started?,
+                        // The runtime's teardown aborts what there is.
+                        () = signals.next() => return Err(SupervisorError::StartStopped),
+                    }
                 }
             };
-            handle.shutdown_on_signal().await
+            // The same signals all along: none falls in between.
+            Ok(handle.end_on(&mut signals).await)
         });
         runtime.shutdown_timeout(abort_wait);
         report

@@ -15,13 +15,16 @@ impl SupervisorHandle {
     ///
     /// Safe: dropped, signals do what they did before, and the tree goes on.
     pub async fn shutdown_on_signal(&self) -> Result<RuntimeExitReport, SupervisorError> {
-        let mut signals = Signals::listen()?;
+        Ok(self.end_on(&mut Signals::listen()?).await)
+    }
+
+    pub(super) async fn end_on(&self, signals: &mut Signals) -> RuntimeExitReport {
         let ended = self.ended();
         let mut ended = std::pin::pin!(ended);
         let mut asked = false;
         loop {
             tokio::select! {
-                report = &mut ended => return Ok(report),
+                report = &mut ended => return report,
                 () = signals.next() => {
                     if std::mem::replace(&mut asked, true) {
                         self.tree().limit(Instant::now());

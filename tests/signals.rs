@@ -1,0 +1,234 @@
+//! SIGINT and SIGTERM, sent to this test run again as a program of its own.
+#![cfg(unix)]
+
+mod support;
+
+use std::{
+    future::pending,
+    io::{BufRead, BufReader},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+use rust_supervisor::{
+    ChildSpec, ReadinessPolicy, RuntimeExitReport, Supervisor, SupervisorError, SupervisorSpec,
+    TaskContext, ms, secs,
+};
+
+const PLAY: &str = "SUPERVISOR_SIGNALS_TEST";
+
+/// A program under test: its lines as they come, and whether it is over.
+struct Program {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Program {
+    /// This executable with only `program` in it, playing the part.
+    fn start(part: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "program", "--nocapture", "--test-threads=1"])
+            .env(PLAY, part)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let (send, lines) = mpsc::channel();
+        std::thread::spawn(move || read(stdout, &send));
+        Self { child, lines }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// The next line of ours.
+    fn line(&self) -> String {
+        self.lines.recv_timeout(Duration::from_secs(30)).unwrap()
+    }
+
+    /// Whether it ended by itself and well.
+    fn ended_well(mut self) -> bool {
+        while self.lines.recv_timeout(Duration::from_secs(30)).is_ok() {}
+        self.child.wait().unwrap().success()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read(stdout: ChildStdout, send: &mpsc::Sender<String>) {
+    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+        // The test harness writes lines of its own, and the beginning of ours.
+        if let Some((_, said)) = line.split_once("> ")
+            && send.send(said.to_owned()).is_err()
+        {
+            return;
+        }
+    }
+}
+
+fn say(what: &str) {
+    println!("> {what}");
+}
+
+fn polite(id: &'static str) -> ChildSpec {
+    ChildSpec::worker(id, move |ctx: TaskContext| async move {
+        say(&format!("{id} up"));
+        ctx.cancelled().await;
+        say(&format!("{id} down"));
+    })
+}
+
+fn deaf(id: &'static str) -> ChildSpec {
+    ChildSpec::worker(id, move |ctx: TaskContext| async move {
+        say(&format!("{id} up"));
+        ctx.cancelled().await;
+        say(&format!("{id} asked"));
+        pending::<()>().await;
+    })
+    .grace(secs(3600))
+}
+
+fn verdict(report: &RuntimeExitReport) {
+    let shutdown = report.shutdown.as_ref().unwrap();
+    say(&format!("{:?} clean {}", report.outcome, shutdown.clean));
+    for child in &shutdown.report.children {
+        say(&format!("{} {:?}", child.path, child.status));
+    }
+}
+
+/// Not a test of its own: what the others run.
+#[test]
+fn program() {
+    let Ok(part) = std::env::var(PLAY) else {
+        return;
+    };
+    let tree = SupervisorSpec::one_for_one("t")
+        .total_timeout(secs(3600))
+        .child(polite("a"));
+    match part.as_str() {
+        "run" => verdict(&Supervisor::run(tree).unwrap()),
+        "handle" => {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                let handle = Supervisor::start(tree).await.unwrap();
+                let mut waiting = std::pin::pin!(handle.shutdown_on_signal());
+                let listens = tokio::time::timeout(ms(1), &mut waiting).await;
+                assert!(listens.is_err());
+                say("listening");
+                verdict(&waiting.await.unwrap());
+            });
+        }
+        "deaf" => verdict(&Supervisor::run(tree.child(deaf("b"))).unwrap()),
+        "starting" => {
+            let never = polite("b").readiness(ReadinessPolicy::Explicit);
+            let error = Supervisor::run(tree.child(never)).unwrap_err();
+            assert_eq!(error, SupervisorError::StartStopped);
+            say("start stopped");
+        }
+        "starting deaf" => {
+            let never = deaf("b").readiness(ReadinessPolicy::Explicit);
+            let error = Supervisor::run(tree.child(never)).unwrap_err();
+            assert_eq!(error, SupervisorError::StartStopped);
+            say("start stopped");
+        }
+        "ends" => {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                let handle = Supervisor::start(tree).await.unwrap();
+                let waiting = tokio::spawn({
+                    let handle = handle.clone();
+                    async move { handle.shutdown_on_signal().await.unwrap() }
+                });
+                tokio::time::timeout(ms(1), pending::<()>())
+                    .await
+                    .unwrap_err();
+                handle.shutdown_tree(&support::by()).await.unwrap();
+                verdict(&waiting.await.unwrap());
+            });
+        }
+        part => panic!("no part {part}"),
+    }
+}
+
+fn stops_gracefully(part: &str, signal: &str) {
+    let program = Program::start(part);
+    assert_eq!(program.line(), "a up");
+    if part == "handle" {
+        assert_eq!(program.line(), "listening");
+    }
+    program.signal(signal);
+    assert_eq!(program.line(), "a down");
+    assert_eq!(program.line(), "ShutDown clean true");
+    assert_eq!(program.line(), "/a Graceful");
+    assert!(program.ended_well());
+}
+
+#[test]
+fn sigint_and_sigterm_stop_a_running_program_gracefully() {
+    stops_gracefully("run", "INT");
+    stops_gracefully("run", "TERM");
+}
+
+#[test]
+fn a_handle_waits_for_signals_too() {
+    stops_gracefully("handle", "TERM");
+}
+
+#[test]
+fn a_second_signal_aborts_what_has_not_ended() {
+    let program = Program::start("deaf");
+    let mut up = [program.line(), program.line()];
+    up.sort();
+    assert_eq!(up, ["a up", "b up"]);
+    program.signal("INT");
+    assert_eq!(program.line(), "b asked");
+    program.signal("INT");
+    let mut rest = [program.line(), program.line(), program.line()];
+    rest.sort();
+    assert_eq!(rest[1..], ["/b Aborted", "ShutDown clean true"]);
+}
+
+#[test]
+fn a_signal_while_starting_stops_what_has_started() {
+    let program = Program::start("starting");
+    let mut up = [program.line(), program.line()];
+    up.sort();
+    assert_eq!(up, ["a up", "b up"]);
+    program.signal("TERM");
+    assert_eq!(program.line(), "b down");
+    assert_eq!(program.line(), "a down");
+    assert_eq!(program.line(), "start stopped");
+    assert!(program.ended_well());
+}
+
+#[test]
+fn a_second_signal_while_starting_aborts() {
+    let program = Program::start("starting deaf");
+    let mut up = [program.line(), program.line()];
+    up.sort();
+    assert_eq!(up, ["a up", "b up"]);
+    program.signal("TERM");
+    assert_eq!(program.line(), "b asked");
+    program.signal("TERM");
+    while program.line() != "start stopped" {}
+    assert!(program.ended_well());
+}
+
+#[test]
+fn waiting_for_signals_ends_with_the_tree() {
+    let program = Program::start("ends");
+    assert_eq!(program.line(), "a up");
+    assert_eq!(program.line(), "a down");
+    assert_eq!(program.line(), "ShutDown clean true");
+    assert_eq!(program.line(), "/a Graceful");
+    assert!(program.ended_well());
+}
