@@ -1,6 +1,6 @@
 use std::{future::Future, sync::Arc};
 
-use supervisor_layers::{ChildStatus, HoldReason, context::StopRequest};
+use supervisor_layers::{ChildStatus, HoldReason, TaskContext, context::StopRequest};
 
 use super::{Change, CommandMeta, CommandOutcome, SupervisorHandle};
 use crate::{
@@ -44,7 +44,7 @@ impl SupervisorHandle {
         };
         self.command("add_child", path, by, scope, |scope, _| async move {
             let added = scope.add(child).await?;
-            Ok((added.child, Change::Done))
+            Ok((added.ctx.clone(), Change::Done))
         })
         .await
     }
@@ -80,7 +80,7 @@ impl SupervisorHandle {
                 scope.remove(&child).await;
                 let ended = child.is_gone();
                 Ok((
-                    child,
+                    child.ctx.clone(),
                     if ended {
                         Change::Done
                     } else {
@@ -122,11 +122,11 @@ impl SupervisorHandle {
                 let ended = scope.settle(&child, generation).await;
                 if !ended {
                     gate.mark_lingering();
-                    return Ok((child, Change::Lingering));
+                    return Ok((child.ctx.clone(), Change::Lingering));
                 }
                 scope.revive(&child);
                 match gate.ran_again(generation).await {
-                    Ok(_) => Ok((child, Change::Done)),
+                    Ok(_) => Ok((child.ctx.clone(), Change::Done)),
                     Err(_) => Err(not_applicable("restart_child", &child)),
                 }
             },
@@ -138,7 +138,7 @@ impl SupervisorHandle {
     ///
     /// # Errors
     ///
-    /// An unknown path; a child in quarantine, done, or being removed.
+    /// An unknown path; a child in quarantine, done, failed, or being removed.
     pub async fn pause_child(
         &self,
         path: impl Into<SupervisorPath>,
@@ -154,11 +154,13 @@ impl SupervisorHandle {
             |Target { scope, child }, correlation| async move {
                 let gate = child.gate();
                 match gate.status() {
-                    ChildStatus::Paused => return Ok((child, Change::AlreadySo)),
-                    ChildStatus::Finished | ChildStatus::Quarantined { .. } => {
+                    ChildStatus::Paused => return Ok((child.ctx.clone(), Change::AlreadySo)),
+                    ChildStatus::Quarantined { .. } => {
                         return Err(not_applicable("pause_child", &child));
                     }
-                    _ if gate.is_ending() => return Err(not_applicable("pause_child", &child)),
+                    _ if gate.is_ended() || gate.is_ending() => {
+                        return Err(not_applicable("pause_child", &child));
+                    }
                     _ => {}
                 }
                 let request = StopRequest {
@@ -171,7 +173,7 @@ impl SupervisorHandle {
                 } else {
                     Change::AlreadySo
                 };
-                Ok(settled(&scope, child, generation, change).await)
+                Ok(settled(&scope, &child, generation, change).await)
             },
         )
         .await
@@ -181,7 +183,7 @@ impl SupervisorHandle {
     ///
     /// # Errors
     ///
-    /// An unknown path; a child that is done or being removed.
+    /// An unknown path; a child that is done, failed, or being removed.
     pub async fn quarantine_child(
         &self,
         path: impl Into<SupervisorPath>,
@@ -197,7 +199,7 @@ impl SupervisorHandle {
             target,
             |Target { scope, child }, correlation| async move {
                 let gate = child.gate();
-                if matches!(gate.status(), ChildStatus::Finished) || gate.is_ending() {
+                if (gate.is_ended() && !gate.is_held()) || gate.is_ending() {
                     return Err(not_applicable("quarantine_child", &child));
                 }
                 let request = StopRequest {
@@ -210,13 +212,14 @@ impl SupervisorHandle {
                 } else {
                     Change::AlreadySo
                 };
-                Ok(settled(&scope, child, generation, change).await)
+                Ok(settled(&scope, &child, generation, change).await)
             },
         )
         .await
     }
 
-    /// Releases a child that is paused or in quarantine, with fuse and backoff as new.
+    /// Releases a child that is paused or in quarantine, with fuse and backoff as new. The root, too, when
+    /// it gave up and is held.
     ///
     /// # Errors
     ///
@@ -227,6 +230,9 @@ impl SupervisorHandle {
         by: &CommandMeta,
     ) -> Result<CommandOutcome, SupervisorError> {
         let path = path.into();
+        if path.is_root() {
+            return self.resume_root(path, by).await;
+        }
         let target = self.target(&path);
         self.command(
             "resume_child",
@@ -243,7 +249,29 @@ impl SupervisorHandle {
                     None => Change::AlreadySo,
                 };
                 scope.revive(&child);
-                Ok((child, change))
+                Ok((child.ctx.clone(), change))
+            },
+        )
+        .await
+    }
+
+    async fn resume_root(
+        &self,
+        path: SupervisorPath,
+        by: &CommandMeta,
+    ) -> Result<CommandOutcome, SupervisorError> {
+        let root = Ok(self.shared().root.gate.context());
+        self.command(
+            "resume_child",
+            path,
+            by,
+            root,
+            |root, correlation| async move {
+                let change = match root.gate().release_with(correlation) {
+                    Some(_) => Change::Done,
+                    None => Change::AlreadySo,
+                };
+                Ok((root, change))
             },
         )
         .await
@@ -304,7 +332,7 @@ impl SupervisorHandle {
     ) -> Result<CommandOutcome, SupervisorError>
     where
         F: FnOnce(T, u64) -> Fut,
-        Fut: Future<Output = Result<(Arc<Child>, Change), SupervisorError>> + Send + 'static,
+        Fut: Future<Output = Result<(TaskContext, Change), SupervisorError>> + Send + 'static,
     {
         // An answer that comes at once, before anything of the tree's is touched.
         let admitted = if self.tree().is_closing() {
@@ -331,11 +359,11 @@ impl SupervisorHandle {
         let task = tokio::spawn(async move {
             let result = carried_out.await.map(|(child, change)| CommandOutcome {
                 command,
-                instance: child.ctx.instance(),
+                instance: child.instance(),
                 generation: child.gate().generation(),
                 status: child.gate().status().to_string(),
                 change,
-                path: child.path(),
+                path: SupervisorPath::from(child.path()),
             });
             let outcome = match &result {
                 Ok(outcome) => outcome.to_string(),
@@ -408,15 +436,15 @@ struct Target {
 
 async fn settled(
     scope: &Arc<Scope>,
-    child: Arc<Child>,
+    child: &Arc<Child>,
     generation: u64,
     change: Change,
-) -> (Arc<Child>, Change) {
-    if scope.settle(&child, generation).await {
-        return (child, change);
+) -> (TaskContext, Change) {
+    if scope.settle(child, generation).await {
+        return (child.ctx.clone(), change);
     }
     child.gate().mark_lingering();
-    (child, Change::Lingering)
+    (child.ctx.clone(), Change::Lingering)
 }
 
 fn not_applicable(command: &'static str, child: &Child) -> SupervisorError {

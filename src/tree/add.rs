@@ -5,21 +5,16 @@ use supervisor_layers::StopCause;
 use super::{Child, Scope};
 use crate::{SupervisorError, spec::ChildSpec};
 
-/// A child that was added and has started.
-pub(crate) struct Addition {
-    pub(crate) child: Arc<Child>,
-}
-
 impl Scope {
     /// Adds a child and waits until it has started. One that does not start is taken out again.
     pub(crate) async fn add(
         self: &Arc<Self>,
         spec: ChildSpec,
-    ) -> Result<Addition, SupervisorError> {
+    ) -> Result<Arc<Child>, SupervisorError> {
         let child = self.insert(spec)?;
         self.launch_first(&child);
         match self.first_start(&child).await {
-            Ok(()) => Ok(Addition { child }),
+            Ok(()) => Ok(child),
             Err(not_started) => {
                 self.remove(&child).await;
                 Err(SupervisorError::StartFailed {

@@ -9,12 +9,9 @@ use super::{Child, Scope, core::Notice, strategy};
 use crate::{event::TreeEvent, spec::SupervisionStrategy};
 
 impl Scope {
-    /// Starts all children in order. The first life does not retry; a later one does, under the limits.
-    pub(super) async fn bring_up_all(self: &Arc<Self>, first: bool) -> Result<(), TaskFailure> {
+    /// Starts all children again in order, retrying under the limits; an error is the limits' end.
+    pub(super) async fn bring_up_again(self: &Arc<Self>) -> Result<(), Arc<str>> {
         let members = self.children();
-        if first {
-            return self.start_first(&members).await;
-        }
         for child in &members {
             // Runs of a life that was dropped may take their time to end.
             child.over().await;
@@ -24,14 +21,14 @@ impl Scope {
                 true
             });
         }
-        self.run_group(members, None)
-            .await
-            .map_err(|reason| TaskFailure::new(FailureKind::IntensityExceeded, reason))
+        self.run_group(members, None).await
     }
 
-    /// Level by level. A child whose start is not waited for is looked after before the next level that
-    /// has one whose is, or that depends on others.
-    async fn start_first(self: &Arc<Self>, members: &[Arc<Child>]) -> Result<(), TaskFailure> {
+    /// Starts all children for the first time, level by level, and does not retry. A child whose start is
+    /// not waited for is looked after before the next level that has one whose is, or that depends on
+    /// others.
+    pub(super) async fn bring_up_first(self: &Arc<Self>) -> Result<(), TaskFailure> {
+        let members = self.children();
         let mut unseen: Vec<&Arc<Child>> = Vec::new();
         for level in members.chunk_by(|a, b| a.level == b.level) {
             if level
@@ -222,7 +219,7 @@ impl Scope {
     }
 
     /// Starts children that wait for their group, each when the one before has started. Does not go on
-    /// past one that did not: its notice says what follows.
+    /// past one that did not: its notice says what follows, unless somebody takes it out meanwhile.
     async fn start_in_order(self: &Arc<Self>, members: &[Arc<Child>], delay: Duration) {
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
@@ -232,11 +229,15 @@ impl Scope {
             if gate.is_ending() {
                 continue;
             }
-            let generation = gate.generation();
+            let mut generation = gate.generation();
+            let lingers = child.runs_on();
             gate.hold_for_group(false);
             if child.is_over() {
                 // Its task was aborted with a run that did not end otherwise.
                 self.revive(child);
+            }
+            if lingers {
+                continue;
             }
             if self.strategy == SupervisionStrategy::OneForOne {
                 // It retries in its own task; ready, or down for good, is all there is to wait for.
@@ -245,11 +246,11 @@ impl Scope {
                 }
                 continue;
             }
-            if let StartOutcome::Exited(last) = gate.started(generation).await
-                && let Some(RestartAction::RestartGroup { .. }) =
+            while let StartOutcome::Exited(last) = gate.started(generation).await
+                && let Some(RestartAction::RestartGroup { .. } | RestartAction::Stop { .. }) =
                     last.decision.map(|decision| decision.action)
             {
-                std::future::pending::<()>().await;
+                generation = last.generation;
             }
         }
     }
@@ -264,7 +265,9 @@ impl Scope {
                 child
                     .gate()
                     .end(StopCause::Removal, self.stop_request(child));
-                self.settle(child, generation).await;
+                if !self.settle(child, generation).await {
+                    child.gate().mark_lingering();
+                }
                 continue;
             }
             child

@@ -203,6 +203,11 @@ impl Child {
         }
     }
 
+    /// Whether a run, or what one started, is alive.
+    pub(super) fn runs_on(&self) -> bool {
+        self.gate().is_active() || !self.ctx.snapshot().helpers.is_empty()
+    }
+
     /// Whether nothing of it is alive: neither its task nor what a run of it started.
     pub(crate) fn is_gone(&self) -> bool {
         self.is_over() && self.ctx.snapshot().helpers.is_empty()

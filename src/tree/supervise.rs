@@ -84,7 +84,11 @@ async fn begin(
     } else {
         scope.drop_dynamic();
     }
-    ctx.run_until_cancelled(scope.bring_up_all(first)).await
+    if first {
+        return ctx.run_until_cancelled(scope.bring_up_first()).await;
+    }
+    let begun = ctx.run_until_cancelled(scope.bring_up_again()).await?;
+    Some(begun.map_err(|reason| give_up(scope, ctx, &reason)))
 }
 
 /// Waits for what concerns siblings; an exit that a child's own task takes care of never comes by here.
