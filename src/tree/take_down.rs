@@ -113,8 +113,9 @@ impl Scope {
     async fn wait_until(&self, child: &Child, down: impl Future<Output = ()>) -> Waited {
         let mut down = std::pin::pin!(down);
         let mut budget = self.tree().budget();
+        let since = Instant::now();
         loop {
-            let limit = self.limit(child, *budget.borrow_and_update());
+            let limit = self.limit(child, since, *budget.borrow_and_update());
             let late = async {
                 match limit {
                     Some(limit) => sleep_until(limit).await,
@@ -132,7 +133,7 @@ impl Scope {
                 }
                 () = late => {
                     // The run may have asked for more time, or been given less, meanwhile.
-                    if self.limit(child, *budget.borrow()) <= limit {
+                    if self.limit(child, since, *budget.borrow()) <= limit {
                         return Waited::Late;
                     }
                 }
@@ -140,20 +141,20 @@ impl Scope {
         }
     }
 
-    /// When waiting for a stopping child has no more sense.
-    fn limit(&self, child: &Child, budget: Option<Instant>) -> Option<Instant> {
+    /// When waiting any longer for a child that is stopping has no sense.
+    fn limit(&self, child: &Child, since: Instant, budget: Option<Instant>) -> Option<Instant> {
         let levels = child.height();
         if levels > 0 {
             // A supervisor has what the budget leaves, and ends its own children within it.
             return budget.map(|budget| budget + self.abort_wait * (levels + 1));
         }
-        let own_grace = child.ctx.snapshot().settings.grace.is_some();
-        let drop_at = child.gate().drop_at();
-        // A run is dropped in its own task; only when that did not happen it has to be aborted.
-        let by_grace = drop_at.map(|at| if own_grace { at + self.abort_wait } else { at });
-        match (by_grace, budget) {
-            (Some(grace), Some(budget)) => Some(grace.min(budget)),
-            (grace, budget) => grace.or(budget),
-        }
+        let by_grace = match child.gate().drop_at() {
+            Some(at) if child.ctx.snapshot().settings.grace.is_none() => at,
+            // A run is dropped in its own task; only when that did not happen it has to be aborted.
+            Some(at) => at.max(since) + self.abort_wait,
+            // Its run has ended already, and what that started is being ended.
+            None => since + self.abort_wait,
+        };
+        Some(budget.map_or(by_grace, |budget| budget.min(by_grace)))
     }
 }

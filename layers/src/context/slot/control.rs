@@ -98,6 +98,9 @@ pub(super) struct Notes {
     pub(super) quarantine: Option<Option<Duration>>,
 }
 
+/// Helpers that are still alive so long after they were told to end cannot be ended.
+const LINGERS_AFTER: Duration = Duration::from_secs(1);
+
 impl Control {
     pub(super) fn new(spec: &ContextSpec, born: Instant) -> Self {
         Self {
@@ -212,6 +215,9 @@ impl Control {
             (Phase::Active, _) if cause.is_some() => ChildStatus::Stopping { cause },
             (Phase::Active, _) if self.ready => ChildStatus::Running,
             (Phase::Active, _) => ChildStatus::Starting,
+            (Phase::Joining { .. }, _) if self.since.elapsed() > LINGERS_AFTER => {
+                ChildStatus::Lingering
+            }
             (Phase::Joining { .. }, _) => ChildStatus::Stopping { cause },
             (_, Some(Hold::Paused)) => ChildStatus::Paused,
             (_, Some(Hold::Quarantined { reason, until })) => ChildStatus::Quarantined {

@@ -202,6 +202,7 @@ impl Slot {
         if control.phase == Phase::Active {
             let stopped = control.stop.as_ref().map(|stop| stop.cause);
             control.phase = Phase::Joining { stopped };
+            control.since = Instant::now();
             // What cannot be aborted must see that the run is over. A stop's cause stays to be read.
             if stopped.is_none() {
                 self.word.over(generation);
