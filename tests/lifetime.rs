@@ -183,8 +183,10 @@ async fn a_child_finds_its_tree_without_keeping_it_alive() {
         let tell = tell.clone();
         async move {
             ctx.cancelled().await;
-            let weak: WeakSupervisorHandle = ctx.supervisor().unwrap();
-            tell.send(weak.upgrade().map(|handle| handle.name().to_owned()))
+            let handle = ctx
+                .supervisor()
+                .and_then(|weak: WeakSupervisorHandle| weak.upgrade());
+            tell.send(handle.map(|handle| handle.name().to_owned()))
                 .unwrap();
         }
     });

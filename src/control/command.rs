@@ -42,10 +42,16 @@ impl SupervisorHandle {
                     })
             })
         };
-        self.command("add_child", path, by, scope, |scope, _| async move {
-            let added = scope.add(child).await?;
-            Ok((added.ctx.clone(), Change::Done))
-        })
+        self.command(
+            "add_child",
+            path,
+            by,
+            scope,
+            |scope, correlation| async move {
+                let added = scope.add(child, correlation).await?;
+                Ok((added.ctx.clone(), Change::Done))
+            },
+        )
         .await
     }
 
@@ -76,8 +82,8 @@ impl SupervisorHandle {
             path,
             by,
             target,
-            |Target { scope, child }, _| async move {
-                scope.remove(&child).await;
+            |Target { scope, child }, correlation| async move {
+                scope.remove(&child, correlation).await;
                 let ended = child.is_gone();
                 Ok((
                     child.ctx.clone(),
@@ -352,7 +358,7 @@ impl SupervisorHandle {
                 return Err(error);
             }
         };
-        let correlation = self.accepted(command, &path, by);
+        let correlation = self.tree().accepted(command, &path, by);
         let handle = self.downgrade();
         let tree = self.tree().clone();
         let carried_out = carry_out(target, correlation);
@@ -369,44 +375,11 @@ impl SupervisorHandle {
                 Ok(outcome) => outcome.to_string(),
                 Err(error) => error.to_string(),
             };
-            let event = TreeEvent::CommandCompleted {
-                command: command.into(),
-                outcome: outcome.into(),
-            };
-            tree.record(&path, event, correlation);
+            tree.completed(command, &path, &outcome, correlation);
             drop((permit, handle));
             result
         });
         task.await.unwrap_or(Err(SupervisorError::ShuttingDown))
-    }
-
-    pub(super) fn accepted(
-        &self,
-        command: &'static str,
-        path: &SupervisorPath,
-        by: &CommandMeta,
-    ) -> u64 {
-        let (requested_by, reason) = by.shared();
-        let event = TreeEvent::CommandAccepted {
-            command: command.into(),
-            requested_by,
-            reason,
-        };
-        self.tree().record(path, event, 0)
-    }
-
-    pub(super) fn completed(
-        &self,
-        command: &'static str,
-        path: &SupervisorPath,
-        outcome: &str,
-        correlation: u64,
-    ) {
-        let event = TreeEvent::CommandCompleted {
-            command: command.into(),
-            outcome: outcome.into(),
-        };
-        self.tree().record(path, event, correlation);
     }
 
     fn refused(

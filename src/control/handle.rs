@@ -297,7 +297,9 @@ impl SupervisorHandle {
         if self.tree().is_closing() {
             return Err(SupervisorError::ShuttingDown);
         }
-        let correlation = self.accepted("shutdown", &SupervisorPath::root(), by);
+        let correlation = self
+            .tree()
+            .accepted("shutdown", &SupervisorPath::root(), by);
         self.shared.stopped.store(true, Ordering::Release);
         let report = RuntimeExitReport {
             outcome: ExitOutcome::ControlPlaneStopped,
@@ -311,7 +313,7 @@ impl SupervisorHandle {
             }
             none
         });
-        self.completed(
+        self.tree().completed(
             "shutdown",
             &SupervisorPath::root(),
             "control plane stopped",

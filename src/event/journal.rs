@@ -154,7 +154,9 @@ impl Journal {
         self.grown.clone()
     }
 
-    pub(super) fn read(&self, next: u64) -> Read {
+    /// A reader may be as far behind as the ring holds in what it found, and as `reach` in what came after
+    /// `since`.
+    pub(super) fn read(&self, next: u64, since: u64) -> Read {
         let ring = self.ring();
         let head = self.head.load(Ordering::Relaxed);
         if next > head {
@@ -165,7 +167,10 @@ impl Journal {
             };
         }
         let first = head + 1 - ring.records.len() as u64;
-        let reachable = first.max((head + 1).saturating_sub(self.reach));
+        let reachable = match next > since {
+            true => first.max((head + 1).saturating_sub(self.reach)),
+            false => first,
+        };
         if next < reachable {
             return Read::Gap {
                 missed: reachable - next,

@@ -39,8 +39,8 @@ impl EventItem {
 /// A subscription: the tree's events from where it was taken, read at the subscriber's own pace.
 ///
 /// A subscriber blocks nobody. One that falls behind by more than `event_channel_capacity` events, or than
-/// the journal holds, finds an [`EventItem::Gap`] with the number it missed. Ends when the tree has ended
-/// and all was read.
+/// the journal holds, finds an [`EventItem::Gap`] with the number it missed; what had happened before it was
+/// taken is there as far back as the journal holds it. Ends when the tree has ended and all was read.
 ///
 /// # Cancel safety
 ///
@@ -48,6 +48,8 @@ impl EventItem {
 pub struct EventStream {
     journal: Arc<Journal>,
     next: u64,
+    /// The journal's head when it was taken: what lies before is history, and not lag.
+    since: u64,
     batch: VecDeque<SupervisorEvent>,
     waiting: Option<Pin<Box<OwnedNotified>>>,
 }
@@ -55,6 +57,7 @@ pub struct EventStream {
 impl EventStream {
     pub(crate) fn new(journal: Arc<Journal>, next: u64) -> Self {
         Self {
+            since: journal.head(),
             journal,
             next,
             batch: VecDeque::new(),
@@ -79,7 +82,7 @@ impl EventStream {
                 notified.as_mut().enable();
                 notified
             });
-            match self.journal.read(self.next) {
+            match self.journal.read(self.next, self.since) {
                 Read::Events(batch) => {
                     self.batch = batch;
                     continue;

@@ -10,13 +10,14 @@ impl Scope {
     pub(crate) async fn add(
         self: &Arc<Self>,
         spec: ChildSpec,
+        correlation: u64,
     ) -> Result<Arc<Child>, SupervisorError> {
-        let child = self.insert(spec)?;
+        let child = self.insert(spec, correlation)?;
         self.launch_first(&child);
         match self.first_start(&child).await {
             Ok(()) => Ok(child),
             Err(not_started) => {
-                self.remove(&child).await;
+                self.remove(&child, correlation).await;
                 Err(SupervisorError::StartFailed {
                     path: child.path(),
                     reason: not_started.to_string(),
@@ -27,7 +28,8 @@ impl Scope {
 
     /// Ends a child and takes it out. One whose run cannot be ended is taken out all the same, and stays
     /// accounted for until it has ended.
-    pub(crate) async fn remove(self: &Arc<Self>, child: &Arc<Child>) {
+    pub(crate) async fn remove(self: &Arc<Self>, child: &Arc<Child>, correlation: u64) {
+        child.gate().correlate(correlation);
         self.take_down(child, StopCause::Removal).await;
         self.dismiss(child);
     }

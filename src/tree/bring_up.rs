@@ -288,7 +288,7 @@ impl Scope {
         StopRequest {
             deadline,
             cap: *self.tree().budget().borrow(),
-            correlation: 0,
+            correlation: self.tree().correlation(),
         }
     }
 }

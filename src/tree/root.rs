@@ -104,7 +104,11 @@ async fn run(
         biased;
         outcome = &mut lives => outcome,
         () = asked.cancelled() => {
-            gate.end(StopCause::Shutdown, StopRequest::default());
+            let request = StopRequest {
+                correlation: scope.tree().correlation(),
+                ..StopRequest::default()
+            };
+            gate.end(StopCause::Shutdown, request);
             lives.await
         }
     };
@@ -213,12 +217,13 @@ fn reconcile(scope: &Arc<Scope>, began: tokio::time::Instant) -> ShutdownResult 
         timed_out: tree.budget_spent(),
     };
     let clean = report.is_clean();
-    tree.record(
-        &SupervisorPath::root(),
-        TreeEvent::ShutdownCompleted { clean },
-        0,
-    );
-    ShutdownResult { clean, report }
+    let result = ShutdownResult { clean, report };
+    let (root, correlation) = (SupervisorPath::root(), tree.correlation());
+    if correlation != 0 {
+        tree.completed("shutdown_tree", &root, &result.to_string(), correlation);
+    }
+    tree.record(&root, TreeEvent::ShutdownCompleted { clean }, correlation);
+    result
 }
 
 fn account(scope: &Scope, count: &mut ShutdownReconcileReport) {

@@ -189,6 +189,7 @@ impl Scope {
     pub(super) fn insert(
         self: &Arc<Self>,
         spec: crate::spec::ChildSpec,
+        correlation: u64,
     ) -> Result<Arc<Child>, SupervisorError> {
         let path = self.path().child(&spec.id);
         check_id(&spec.id).map_err(|source| SupervisorError::InvalidId {
@@ -230,6 +231,7 @@ impl Scope {
             });
         }
         let child = Child::worker(spec, None, &self.core, self.strategy);
+        child.gate().correlate(correlation);
         children.insert(child.clone());
         self.announce(&child, TreeEvent::ChildAdded);
         Ok(child)

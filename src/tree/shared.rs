@@ -35,6 +35,8 @@ pub(crate) struct Tree {
     asked_at: Mutex<Option<Instant>>,
     total_timeout: Duration,
     requested: Mutex<Option<CommandMeta>>,
+    /// The command that the shutdown is a consequence of.
+    correlation: AtomicU64,
     budget: watch::Sender<Option<Instant>>,
     ended: Mutex<Vec<ChildShutdown>>,
     /// Removed children whose run could not be ended.
@@ -61,6 +63,7 @@ impl Tree {
             asked_at: Mutex::default(),
             total_timeout: settings.total_timeout,
             requested: Mutex::default(),
+            correlation: AtomicU64::new(0),
             budget: watch::Sender::new(None),
             ended: Mutex::default(),
             lingering: Mutex::default(),
@@ -82,6 +85,10 @@ impl Tree {
             *lock(&self.requested) = by.cloned();
             *lock(&self.asked_at) = Some(Instant::now());
             self.limit(Instant::now() + self.total_timeout);
+            if let Some(by) = by {
+                let correlation = self.accepted("shutdown_tree", &SupervisorPath::root(), by);
+                self.correlation.store(correlation, Ordering::Release);
+            }
             self.enter(ShutdownStage::RequestStop);
         }
         self.asked.cancel();
@@ -113,6 +120,11 @@ impl Tree {
         self.asked.clone()
     }
 
+    /// What the shutdown is a consequence of; 0 for no command.
+    pub(super) fn correlation(&self) -> u64 {
+        self.correlation.load(Ordering::Acquire)
+    }
+
     /// When the shutdown was asked for.
     pub(super) fn asked_at(&self) -> Option<Instant> {
         *lock(&self.asked_at)
@@ -140,7 +152,7 @@ impl Tree {
             self.record(
                 &SupervisorPath::root(),
                 TreeEvent::ShutdownStageEntered { stage },
-                0,
+                self.correlation(),
             );
         }
     }
@@ -245,7 +257,39 @@ impl Tree {
             generation: child.gate().generation(),
             attempt: 0,
         };
-        self.journal.append(origin, [event], 0);
+        self.journal
+            .append(origin, [event], child.gate().correlation());
+    }
+
+    /// Records that a command came in; its sequence ties the consequences to it.
+    pub(crate) fn accepted(
+        &self,
+        command: &'static str,
+        path: &SupervisorPath,
+        by: &CommandMeta,
+    ) -> u64 {
+        let (requested_by, reason) = by.shared();
+        let event = TreeEvent::CommandAccepted {
+            command: command.into(),
+            requested_by,
+            reason,
+        };
+        self.record(path, event, 0)
+    }
+
+    /// Records what came of a command.
+    pub(crate) fn completed(
+        &self,
+        command: &'static str,
+        path: &SupervisorPath,
+        outcome: &str,
+        correlation: u64,
+    ) {
+        let event = TreeEvent::CommandCompleted {
+            command: command.into(),
+            outcome: outcome.into(),
+        };
+        self.record(path, event, correlation);
     }
 
     /// Records something about a supervisor, or about the tree.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use supervisor_layers::{StopCause, context::StopRequest};
+use supervisor_layers::StopCause;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
@@ -77,7 +77,7 @@ impl Scope {
         for child in self.children() {
             let gate = child.gate();
             if !gate.is_active() {
-                gate.end(StopCause::Shutdown, StopRequest::default());
+                gate.end(StopCause::Shutdown, self.stop_request(&child));
             }
             if let Some(scope) = child.scope() {
                 scope.end_idle();

@@ -139,6 +139,16 @@ impl Gate {
         self.slot.reopen(first_start);
     }
 
+    /// What the child does from now on is a consequence of this, until it is ready or held.
+    pub fn correlate(&self, correlation: u64) {
+        self.slot.correlate(correlation);
+    }
+
+    /// What the child does now is a consequence of this; 0 for nothing.
+    pub fn correlation(&self) -> u64 {
+        self.slot.look(|look| look.correlation())
+    }
+
     /// Waits until a run may begin and begins it, or says that there is none.
     ///
     /// # Cancel safety

@@ -150,7 +150,7 @@ impl Control {
     }
 
     /// From here on a cause is known; what has none keeps the one before.
-    pub(super) fn correlate(&mut self, correlation: u64) {
+    pub(in crate::context) fn correlate(&mut self, correlation: u64) {
         if correlation != 0 {
             self.correlation = correlation;
         }

@@ -170,6 +170,10 @@ impl Slot {
         }
     }
 
+    pub(crate) fn correlate(&self, correlation: u64) {
+        self.lock().correlate(correlation);
+    }
+
     /// Makes the slot ready for another life of its supervisor: holds by a person and generations stay.
     pub(crate) fn reopen(&self, first_start: bool) {
         let mut control = self.lock();

@@ -24,6 +24,10 @@ impl Look<'_> {
         self.control.status()
     }
 
+    pub(crate) fn correlation(&self) -> u64 {
+        self.control.correlation
+    }
+
     pub(crate) fn generation(&self) -> u64 {
         self.control.generation
     }

@@ -1,0 +1,478 @@
+//! What a tree tells of itself: one sequence, in order, each event tied to what caused it.
+
+mod support;
+
+use std::pin::Pin;
+
+use futures_core::Stream;
+use rust_supervisor::{
+    Backoff, ChildSpec, EventItem, EventKind, EventStream, Jitter, SupervisorEvent,
+    SupervisorHandle, SupervisorSpec, TaskContext, ms, secs,
+};
+use serde_json::{Value, json};
+use support::{Switchboard, by, running, shut_down, start, until, within};
+
+/// All that can be read without waiting.
+fn at_hand(events: &mut EventStream) -> Vec<EventItem> {
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut read = Vec::new();
+    while let std::task::Poll::Ready(Some(item)) = Pin::new(&mut *events).poll_next(&mut cx) {
+        read.push(item);
+    }
+    read
+}
+
+/// The tree's history; nothing of it may be missing.
+fn history(handle: &SupervisorHandle) -> Vec<SupervisorEvent> {
+    at_hand(&mut handle.subscribe_events_from(1))
+        .into_iter()
+        .map(|item| item.event().expect("no gap"))
+        .collect()
+}
+
+fn name(event: &SupervisorEvent) -> String {
+    let kind = serde_json::to_value(&event.kind).unwrap();
+    kind["type"].as_str().unwrap().to_owned()
+}
+
+fn steady(ms_: u64) -> Backoff {
+    Backoff::constant(ms(ms_)).jitter(Jitter::None)
+}
+
+/// A tree in which nearly everything happens that can.
+async fn eventful() -> SupervisorHandle {
+    let board = Switchboard::new();
+    let group = SupervisorSpec::one_for_all("g")
+        .intensity(1, secs(600))
+        .child(board.child("x").backoff(steady(10)).no_fuse())
+        .child(board.child("y"));
+    let silent = ChildSpec::worker("silent", |ctx: TaskContext| async move {
+        if ctx.generation() > 1 {
+            ctx.cancelled().await;
+        }
+        std::future::pending::<()>().await;
+    });
+    let tree = SupervisorSpec::one_for_one("t")
+        .child(board.child("a").backoff(steady(100)).fuse(1, secs(600)))
+        .child(silent.heartbeat().backoff(steady(100_000)).grace(secs(1)))
+        .child(board.child("b"))
+        .supervisor(group);
+    let handle = start(tree).await;
+    board.fail("a");
+    running(&handle, "a", 2).await;
+    board.panic("a");
+    until(|| handle.child_state("a").unwrap().status.as_str() == "quarantined").await;
+    within(handle.resume_child("a", &by())).await.unwrap();
+    within(handle.pause_child("b", &by())).await.unwrap();
+    within(handle.resume_child("b", &by())).await.unwrap();
+    within(handle.remove_child("b", &by())).await.unwrap();
+    handle.remove_child("b", &by()).await.unwrap_err();
+    board.fail("g/x");
+    board.fail("x");
+    running(&handle, "g/y", 2).await;
+    board.fail("x");
+    running(&handle, "g", 2).await;
+    until(|| handle.child_state("silent").unwrap().status.as_str() == "backing_off").await;
+    shut_down(&handle).await;
+    handle
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_kind_is_told_and_comes_back_from_json_as_it_was() {
+    let handle = eventful().await;
+    let events = history(&handle);
+    let mut kinds: Vec<_> = events.iter().map(name).collect();
+    kinds.sort();
+    kinds.dedup();
+    assert_eq!(
+        kinds,
+        [
+            "backing_off",
+            "child_added",
+            "child_shutdown",
+            "command_accepted",
+            "command_completed",
+            "command_refused",
+            "escalated",
+            "exited",
+            "fuse_blown",
+            "fuse_charged",
+            "group_restart_begun",
+            "group_restart_ended",
+            "intensity_exceeded",
+            "paused",
+            "quarantined",
+            "ready",
+            "released",
+            "removed",
+            "restart_decided",
+            "resumed",
+            "shutdown_completed",
+            "shutdown_stage_entered",
+            "starting",
+            "unhealthy",
+        ]
+    );
+    for event in events {
+        let text = serde_json::to_string(&event).unwrap();
+        let back: SupervisorEvent = serde_json::from_str(&text).unwrap();
+        assert_eq!(back.kind, event.kind, "{text}");
+        assert_eq!(serde_json::to_string(&back).unwrap(), text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sequence_is_contiguous_and_time_does_not_go_back() {
+    let handle = eventful().await;
+    let events = history(&handle);
+    let state = handle.current_state();
+    assert_eq!(state.as_of, events.len() as u64);
+    for (event, sequence) in events.iter().zip(1..) {
+        assert_eq!(event.sequence, sequence);
+        assert_eq!(event.epoch, state.epoch);
+        assert_eq!(event.schema, SupervisorEvent::SCHEMA);
+    }
+    for pair in events.windows(2) {
+        assert!(pair[0].uptime <= pair[1].uptime);
+        let apart = pair[1].at.duration_since(pair[0].at).unwrap();
+        assert_eq!(apart, pair[1].uptime - pair[0].uptime);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_is_told_step_by_step_under_the_sequence_of_its_exit() {
+    let board = Switchboard::new();
+    let tree = SupervisorSpec::one_for_one("t").child(board.child("a").backoff(steady(250)));
+    let handle = start(tree).await;
+    let seen = handle.current_state().as_of;
+    board.fail("a");
+    running(&handle, "a", 2).await;
+    let restart = &history(&handle)[usize::try_from(seen).unwrap()..];
+    let told: Vec<_> = restart
+        .iter()
+        .map(|event| (name(event), event.generation, event.uptime))
+        .collect();
+    let at = |name: &str, generation, ms_| (name.to_owned(), generation, ms(ms_));
+    assert_eq!(
+        told,
+        [
+            at("exited", 1, 0),
+            at("fuse_charged", 1, 0),
+            at("restart_decided", 1, 0),
+            at("backing_off", 1, 0),
+            at("starting", 2, 250),
+            at("ready", 2, 250),
+        ]
+    );
+    for event in restart {
+        assert_eq!(event.correlation_id, Some(seen + 1));
+    }
+    board.fail("a");
+    running(&handle, "a", 3).await;
+    let again = &history(&handle)[usize::try_from(seen).unwrap() + 6..];
+    assert!(
+        again
+            .iter()
+            .all(|event| event.correlation_id == Some(seen + 7))
+    );
+}
+
+/// What followed from the last command of that name, with the paths.
+fn consequences(handle: &SupervisorHandle, command: &str) -> Vec<String> {
+    let events = history(handle);
+    let accepted = events.iter().rev().find(|event| {
+        matches!(&event.kind, EventKind::Tree(rust_supervisor::TreeEvent::CommandAccepted {
+            command: told, ..
+        }) if &**told == command)
+    });
+    let sequence = accepted.expect("it was accepted").sequence;
+    events
+        .iter()
+        .filter(|event| event.correlation_id == Some(sequence))
+        .map(|event| format!("{} {}", event.path, name(event)))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_is_tied_to_its_consequences() {
+    let board = Switchboard::new();
+    let tree = SupervisorSpec::one_for_one("t").child(board.child("a"));
+    let handle = start(tree).await;
+    within(handle.restart_child("a", &by())).await.unwrap();
+    running(&handle, "a", 2).await;
+    let of_restart = [
+        "/a command_accepted",
+        "/a exited",
+        "/a restart_decided",
+        "/a starting",
+        "/a ready",
+    ];
+    let mut told = consequences(&handle, "restart_child");
+    told.retain(|told| told != "/a command_completed");
+    assert_eq!(told, of_restart);
+
+    within(handle.pause_child("a", &by())).await.unwrap();
+    assert_eq!(
+        consequences(&handle, "pause_child"),
+        [
+            "/a command_accepted",
+            "/a paused",
+            "/a exited",
+            "/a restart_decided",
+            "/a command_completed"
+        ]
+    );
+    within(handle.resume_child("a", &by())).await.unwrap();
+    running(&handle, "a", 3).await;
+    let mut told = consequences(&handle, "resume_child");
+    told.retain(|told| told != "/a command_completed");
+    assert_eq!(
+        told,
+        [
+            "/a command_accepted",
+            "/a resumed",
+            "/a starting",
+            "/a ready"
+        ]
+    );
+
+    within(handle.add_child("/", board.child("b"), &by()))
+        .await
+        .unwrap();
+    assert_eq!(
+        consequences(&handle, "add_child"),
+        [
+            "/b command_accepted",
+            "/b child_added",
+            "/b starting",
+            "/b ready",
+            "/b command_completed"
+        ]
+    );
+    within(handle.remove_child("b", &by())).await.unwrap();
+    assert_eq!(
+        consequences(&handle, "remove_child"),
+        [
+            "/b command_accepted",
+            "/b exited",
+            "/b restart_decided",
+            "/b removed",
+            "/b command_completed"
+        ]
+    );
+    // What happens by itself afterwards is its own cause.
+    board.fail("a");
+    running(&handle, "a", 4).await;
+    assert_eq!(consequences(&handle, "resume_child").len(), 5);
+    shut_down(&handle).await;
+    assert_eq!(
+        consequences(&handle, "shutdown_tree"),
+        [
+            "/ command_accepted",
+            "/ shutdown_stage_entered",
+            "/ shutdown_stage_entered",
+            "/a exited",
+            "/a restart_decided",
+            "/a child_shutdown",
+            "/ exited",
+            "/ restart_decided",
+            "/ shutdown_stage_entered",
+            "/ command_completed",
+            "/ shutdown_completed"
+        ]
+    );
+}
+
+/// Restarts `a` so often.
+async fn restarts(handle: &SupervisorHandle, times: usize) {
+    for _ in 0..times {
+        let generation = handle.child_state("a").unwrap().generation;
+        within(handle.restart_child("a", &by())).await.unwrap();
+        until(|| {
+            let state = handle.child_state("a").unwrap();
+            state.generation > generation && state.ready
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_subscriber_is_told_exactly_how_much_it_missed() {
+    let board = Switchboard::new();
+    let tree = SupervisorSpec::one_for_one("t")
+        .child(board.child("a"))
+        .event_channel_capacity(10)
+        .journal_capacity(100);
+    let handle = start(tree).await;
+    let mut events = handle.subscribe_events();
+    let before = handle.current_state().as_of;
+    restarts(&handle, 4).await;
+    let head = handle.current_state().as_of;
+    let read = at_hand(&mut events);
+    assert_eq!(
+        read[0],
+        EventItem::Gap {
+            missed: head - before - 10
+        }
+    );
+    let sequences: Vec<_> = read[1..]
+        .iter()
+        .map(|item| item.clone().event().unwrap().sequence)
+        .collect();
+    assert_eq!(sequences, Vec::from_iter(head - 9..=head));
+    // In step again, it misses nothing.
+    restarts(&handle, 1).await;
+    let read = at_hand(&mut events);
+    assert_eq!(read[0].clone().event().unwrap().sequence, head + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn history_reaches_back_as_far_as_the_journal() {
+    let board = Switchboard::new();
+    let tree = SupervisorSpec::one_for_one("t")
+        .child(board.child("a"))
+        .event_channel_capacity(3)
+        .journal_capacity(40);
+    let handle = start(tree).await;
+    restarts(&handle, 3).await;
+    assert_eq!(history(&handle).len() as u64, handle.current_state().as_of);
+    restarts(&handle, 10).await;
+    let head = handle.current_state().as_of;
+    let read = at_hand(&mut handle.subscribe_events_from(1));
+    assert_eq!(read[0], EventItem::Gap { missed: head - 40 });
+    assert_eq!(read.len(), 41);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_and_the_stream_after_it_join_without_a_gap() {
+    let board = Switchboard::new();
+    let handle = start(SupervisorSpec::one_for_one("t").child(board.child("a"))).await;
+    restarts(&handle, 2).await;
+    let state = handle.current_state();
+    restarts(&handle, 1).await;
+    let read = at_hand(&mut handle.subscribe_events_from(state.as_of + 1));
+    assert_eq!(read[0].clone().event().unwrap().sequence, state.as_of + 1);
+    let child = &state.root.children[0];
+    assert!(child.sequence <= state.as_of);
+    let changed = &history(&handle)[usize::try_from(child.sequence).unwrap() - 1];
+    assert_eq!((name(changed).as_str(), changed.generation), ("ready", 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_when_the_tree_has_and_all_was_read() {
+    let board = Switchboard::new();
+    let handle = start(SupervisorSpec::one_for_one("t").child(board.child("a"))).await;
+    let mut events = handle.subscribe_events();
+    let waiting = tokio::spawn(async move {
+        let mut last = None;
+        while let Some(item) = within(events.next()).await {
+            last = item.event();
+        }
+        assert_eq!(events.next().await, None);
+        last.unwrap()
+    });
+    shut_down(&handle).await;
+    drop(handle);
+    let last = waiting.await.unwrap();
+    assert_eq!(name(&last), "shutdown_completed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscriber_that_goes_away_harms_nobody() {
+    let board = Switchboard::new();
+    let handle = start(SupervisorSpec::one_for_one("t").child(board.child("a"))).await;
+    let mut stays = handle.subscribe_events();
+    let mut goes = handle.subscribe_events();
+    // A future that is dropped while it waits loses nothing.
+    assert!(tokio::time::timeout(ms(1), goes.next()).await.is_err());
+    assert!(tokio::time::timeout(ms(1), stays.next()).await.is_err());
+    drop(goes);
+    restarts(&handle, 1).await;
+    let read = at_hand(&mut stays);
+    assert_eq!(
+        read[0].clone().event().map(|event| name(&event)).as_deref(),
+        Some("command_accepted")
+    );
+    assert!(shut_down(&handle).await.clean);
+}
+
+/// One event of that kind, without what differs from run to run.
+fn sample(events: &[SupervisorEvent], kind: &str, path: &str) -> Value {
+    let event = events
+        .iter()
+        .find(|event| name(event) == kind && event.path.as_str() == path)
+        .unwrap_or_else(|| panic!("no {kind} of {path}"));
+    let mut json = serde_json::to_value(event).unwrap();
+    let at = json["at"].take();
+    assert!(at.as_str().unwrap().ends_with('Z'), "{at}");
+    assert!(json["epoch"].take().is_string());
+    json
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_have_one_shape_in_json() {
+    let board = Switchboard::new();
+    let tree = SupervisorSpec::one_for_one("t").child(board.child("a").backoff(steady(250)));
+    let handle = start(tree).await;
+    tokio::time::sleep(ms(1500)).await;
+    board.fail("a");
+    running(&handle, "a", 2).await;
+    within(handle.pause_child("a", &by())).await.unwrap();
+    shut_down(&handle).await;
+    let events = history(&handle);
+    let whole = |sequence, uptime, path, instance, generation, attempt, kind| -> Value {
+        json!({
+            "schema": 1, "epoch": null, "sequence": sequence, "at": null, "uptime_ms": uptime,
+            "path": path, "instance": instance, "generation": generation, "attempt": attempt,
+            "kind": kind,
+        })
+    };
+    assert_eq!(
+        sample(&events, "child_added", "/a"),
+        whole(2, 0, "/a", 1, 0, 0, json!({"type": "child_added"}))
+    );
+    let exited = sample(&events, "exited", "/a");
+    let sequence = exited["sequence"].clone();
+    let mut expected = whole(
+        sequence.as_u64().unwrap(),
+        1500,
+        "/a",
+        1,
+        1,
+        1,
+        json!({"type": "exited", "exit": "failed", "message": "as ordered"}),
+    );
+    expected["correlation_id"] = sequence;
+    assert_eq!(exited, expected);
+    let kind = |kind, path| sample(&events, kind, path)["kind"].clone();
+    assert_eq!(
+        kind("backing_off", "/a"),
+        json!({"type": "backing_off", "delay_ms": 250})
+    );
+    assert_eq!(
+        kind("command_accepted", "/a"),
+        json!({
+            "type": "command_accepted", "command": "pause_child",
+            "requested_by": "test", "reason": "to see what happens",
+        })
+    );
+    assert_eq!(
+        kind("command_completed", "/a"),
+        json!({
+            "type": "command_completed", "command": "pause_child",
+            "outcome": "pause_child /a: done; paused",
+        })
+    );
+    assert_eq!(
+        kind("child_shutdown", "/a"),
+        json!({"type": "child_shutdown", "status": "already_exited"})
+    );
+    assert_eq!(
+        kind("shutdown_stage_entered", "/"),
+        json!({"type": "shutdown_stage_entered", "stage": "request_stop"})
+    );
+    assert_eq!(
+        kind("shutdown_completed", "/"),
+        json!({"type": "shutdown_completed", "clean": true})
+    );
+}
