@@ -63,6 +63,9 @@ impl Slot {
     /// The life was polled once and goes on; whether its run does, the `RestartLayer` inside knows.
     pub(crate) fn life_pending(&self) {
         let mut control = self.lock();
+        if control.phase != Phase::Active {
+            return;
+        }
         control.polled_once = true;
         // It counts as started: what happens to it from now on is no failed start.
         control.first_start &= control.readiness == ReadinessPolicy::Explicit;
