@@ -33,7 +33,7 @@ fn of_all_sorts(name: &str, held: &Arc<()>) -> SupervisorSpec {
         }
     };
     let bare = working(held.clone());
-    let bare = service_fn(move |ctx| bare(ctx));
+    let bare = service_fn(bare);
     SupervisorSpec::one_for_one(name)
         .child(ChildSpec::worker("worker", working(held.clone())))
         .child(ChildSpec::job("failing", {
