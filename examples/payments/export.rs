@@ -16,7 +16,6 @@ pub struct ExportSettings {
 
 /// One run is one export: it opens its file, waits for its time, writes and completes. Being permanent, it
 /// then runs again.
-#[allow(clippy::needless_pass_by_value)] // as all children
 pub fn export(ctx: TaskContext, shop: Arc<Shop>, settings: ExportSettings) -> TaskResult {
     // A thread cannot be aborted: whatever it waits for, it has to wait for its stop as well.
     let runtime = Handle::current();
