@@ -6,7 +6,7 @@ use rust_supervisor::{
     ChildSpec, ReadinessPolicy, Supervisor, SupervisorError, SupervisorSpec, TaskContext,
     TaskResult, ms, secs, service_fn,
 };
-use support::{Switchboard, by, comes_to, start, until, within};
+use support::{Switchboard, by, comes_to, running, start, until, within};
 use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer};
 
 async fn idle(ctx: TaskContext) {
@@ -385,4 +385,29 @@ async fn children_of_one_level_start_side_by_side() {
     assert_eq!(board.log()[3..], ["^d1", "^b1", "^a1", "+c1"]);
     assert!(handle.shutdown_tree(&by()).await.unwrap().clean);
     assert_eq!(board.log()[7..], ["-c1", "-d1", "-b1", "-a1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waited_for_a_permit_is_retried_when_it_fails_at_last() {
+    let permits = GlobalConcurrencyLimitLayer::new(1);
+    let limited = |id: &str, fails_first: bool| {
+        let run = move |ctx: TaskContext| async move {
+            if fails_first && ctx.generation() == 1 {
+                return Err("not yet");
+            }
+            ctx.cancelled().await;
+            Ok(())
+        };
+        let stack = ServiceBuilder::new()
+            .layer(permits.clone())
+            .service(service_fn(run));
+        ChildSpec::service(id, stack)
+    };
+    let tree = SupervisorSpec::one_for_one("t")
+        .child(limited("a", false))
+        .child(limited("b", true));
+    let handle = start(tree).await;
+    within(handle.pause_child("a", &by())).await.unwrap();
+    running(&handle, "b", 2).await;
+    assert!(handle.shutdown_tree(&by()).await.unwrap().clean);
 }

@@ -30,6 +30,7 @@ impl Scope {
     /// accounted for until it has ended.
     pub(crate) async fn remove(self: &Arc<Self>, child: &Arc<Child>, correlation: u64) {
         child.gate().correlate(correlation);
+        self.let_go(child);
         self.take_down(child, StopCause::Removal).await;
         self.dismiss(child);
     }

@@ -31,6 +31,7 @@ pub(crate) struct Child {
     on_fuse_blown: OnFuseBlown,
     task: Mutex<Option<AbortHandle>>,
     over: AtomicBool,
+    leaving: AtomicBool,
     ended: Notify,
     asked: Mutex<Option<Asked>>,
     accounted: AtomicBool,
@@ -71,6 +72,7 @@ impl Child {
             on_fuse_blown: spec.on_fuse_blown,
             task: Mutex::default(),
             over: AtomicBool::new(true),
+            leaving: AtomicBool::new(false),
             ended: Notify::new(),
             asked: Mutex::default(),
             accounted: AtomicBool::new(false),
@@ -99,6 +101,7 @@ impl Child {
             kind: ChildKind::Supervisor(scope),
             task: Mutex::default(),
             over: AtomicBool::new(true),
+            leaving: AtomicBool::new(false),
             ended: Notify::new(),
             asked: Mutex::default(),
             accounted: AtomicBool::new(false),
@@ -179,6 +182,15 @@ impl Child {
     pub(super) fn end_task(&self) {
         self.over.store(true, Ordering::Release);
         self.ended.notify_waiters();
+    }
+
+    /// It is being taken out: it gets no task any more. Said with its siblings locked.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     pub(super) fn abort(&self) {

@@ -255,11 +255,28 @@ impl Scope {
         // this one out comes before or after.
         let children = lock(&self.children);
         let stands = children.live && children.by_instance.contains_key(&child.ctx.instance());
-        let launched = stands && child.is_over() && admit(&child.gate());
+        let launched = stands && !child.is_leaving() && child.is_over() && admit(&child.gate());
         if launched {
             driver::spawn(self, child);
         }
         launched
+    }
+
+    /// A child that is about to be taken out is launched no more.
+    pub(super) fn let_go(&self, child: &Child) {
+        let _children = lock(&self.children);
+        child.leave();
+    }
+
+    /// All below, each supervisor before its children.
+    pub(super) fn descendants(&self) -> Vec<Arc<Child>> {
+        let mut all = Vec::new();
+        for child in self.children() {
+            let below = child.scope().map(|scope| scope.descendants());
+            all.push(child);
+            all.extend(below.into_iter().flatten());
+        }
+        all
     }
 
     /// Takes a child out whose run may go on: it stays accounted for until it has ended.

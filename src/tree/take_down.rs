@@ -102,6 +102,16 @@ impl Scope {
             child.abort();
             let _ = timeout(self.abort_wait, child.over()).await;
         }
+        if let Some(scope) = child.scope() {
+            // One that was dropped could abort its children, but not see them end.
+            let below = scope.descendants();
+            let all_over = async {
+                for child in &below {
+                    child.over().await;
+                }
+            };
+            let _ = timeout(self.abort_wait, all_over).await;
+        }
         if self.tree().is_closing() {
             self.tree().account(child);
         } else {

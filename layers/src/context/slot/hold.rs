@@ -177,8 +177,7 @@ impl Slot {
     /// Makes the slot ready for another life of its supervisor: holds by a person and generations stay.
     pub(crate) fn reopen(&self, first_start: bool) {
         let mut control = self.lock();
-        // What is being removed does not come back.
-        control.end = control.end.filter(|&cause| cause == StopCause::Removal);
+        control.end = None;
         control.group_hold = false;
         control.rerun = false;
         control.first_start = first_start;

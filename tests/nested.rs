@@ -1,0 +1,281 @@
+//! Supervisors as children.
+
+mod support;
+
+use std::sync::{Arc, Mutex, mpsc};
+
+use rust_supervisor::{
+    ChildPolicy, ChildSpec, ExitOutcome, RestartType, SupervisorError, SupervisorHandle,
+    SupervisorSpec, TaskContext, ms, secs,
+};
+use support::{Switchboard, by, comes_to, deaf, running, shut_down, start, until, within};
+
+fn generation(handle: &SupervisorHandle, path: &str) -> u64 {
+    handle.child_state(path).unwrap().generation
+}
+
+fn plain(child: ChildSpec) -> ChildSpec {
+    child.no_fuse().backoff(None)
+}
+
+#[tokio::test(start_paused = true)]
+async fn trees_may_be_deep() {
+    let board = Switchboard::new();
+    let mut tree = SupervisorSpec::one_for_one("s20").child(board.child("leaf"));
+    for level in (0..20).rev() {
+        tree = SupervisorSpec::one_for_all(format!("s{level}"))
+            .supervisor(tree)
+            .child(board.child(&format!("c{level}")));
+    }
+    let handle = start(tree).await;
+    let path = (1..=20)
+        .map(|level| format!("s{level}/"))
+        .collect::<String>()
+        + "leaf";
+    board.fail("leaf");
+    running(&handle, &path, 2).await;
+    within(handle.restart_child("s1", &by())).await.unwrap();
+    running(&handle, "s1", 2).await;
+    assert_eq!(generation(&handle, &path), 3);
+    assert!(shut_down(&handle).await.clean);
+    // The leaf and one child per level start and stop; the leaf's failure; all below s1 once more.
+    assert_eq!(board.log().len(), 2 * 21 + 2 + 2 * 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_keeps_generations_and_holds_and_drops_what_was_added() {
+    let board = Switchboard::new();
+    let inner = SupervisorSpec::one_for_one("n")
+        .child(board.child("a"))
+        .child(board.child("b"))
+        .child(board.child("c").transient())
+        .supervisor(SupervisorSpec::one_for_one("m").child(board.child("d")));
+    let handle = start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
+    within(handle.add_child("n", board.child("x"), &by()))
+        .await
+        .unwrap();
+    within(handle.add_child("n/m", board.child("y"), &by()))
+        .await
+        .unwrap();
+    board.fail("a");
+    running(&handle, "n/a", 2).await;
+    within(handle.pause_child("n/b", &by())).await.unwrap();
+    board.complete("c");
+    comes_to(&handle, "n/c", "finished").await;
+    let instance = handle.child_state("n/a").unwrap().instance;
+
+    within(handle.restart_child("n", &by())).await.unwrap();
+    running(&handle, "n", 2).await;
+    assert_eq!(generation(&handle, "n/a"), 3);
+    assert_eq!(generation(&handle, "n/m/d"), 2);
+    assert_eq!(generation(&handle, "n/c"), 2, "it is begun anew");
+    assert_eq!(handle.child_state("n/a").unwrap().instance, instance);
+    let held = handle.child_state("n/b").unwrap();
+    assert_eq!((held.status.as_str(), held.generation), ("paused", 1));
+    assert!(handle.child_state("n/x").is_err(), "it ended with the life");
+    assert!(handle.child_state("n/m/y").is_err());
+
+    within(handle.resume_child("n/b", &by())).await.unwrap();
+    running(&handle, "n/b", 2).await;
+    within(handle.add_child("n", board.child("x"), &by()))
+        .await
+        .unwrap();
+    assert!(shut_down(&handle).await.clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pausing_a_supervisor_stops_all_below_it_until_it_is_resumed() {
+    let board = Switchboard::new();
+    let inner = SupervisorSpec::one_for_one("n")
+        .child(board.child("a"))
+        .supervisor(SupervisorSpec::one_for_one("m").child(board.child("b")));
+    let handle = start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
+    within(handle.pause_child("n", &by())).await.unwrap();
+    assert_eq!(board.log()[2..], ["-b1", "-a1"]);
+    let error = within(handle.restart_child("n/a", &by()))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, SupervisorError::NotApplicable { .. }));
+    let error = within(handle.add_child("n", board.child("x"), &by()))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, SupervisorError::NotApplicable { .. }));
+    within(handle.resume_child("n", &by())).await.unwrap();
+    running(&handle, "n", 2).await;
+    assert_eq!(board.log()[4..], ["+a2", "+b2"]);
+    assert!(shut_down(&handle).await.clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_removed_between_two_lives_does_not_come_back() {
+    let board = Switchboard::new();
+    let inner = SupervisorSpec::one_for_one("n")
+        .child(board.child("a"))
+        .child(board.child("b"));
+    let handle = start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
+    within(handle.pause_child("n", &by())).await.unwrap();
+    within(handle.remove_child("n/a", &by())).await.unwrap();
+    within(handle.resume_child("n", &by())).await.unwrap();
+    running(&handle, "n", 2).await;
+    assert!(handle.child_state("n/a").is_err());
+    assert_eq!(board.log(), ["+a1", "+b1", "-b1", "-a1", "+b2"]);
+    assert!(shut_down(&handle).await.clean);
+}
+
+/// A child whose first run blocks its worker thread, in one poll, until the sender is used.
+fn stuck(id: &str) -> (ChildSpec, mpsc::Sender<()>) {
+    let (release, wait) = mpsc::channel::<()>();
+    let wait = Arc::new(Mutex::new(Some(wait)));
+    let child = ChildSpec::worker(id, move |ctx: TaskContext| {
+        let wait = wait.lock().unwrap().take();
+        async move {
+            ctx.cancelled().await;
+            if let Some(wait) = wait {
+                let _ = wait.recv();
+            }
+        }
+    });
+    (child.grace(ms(20)), release)
+}
+
+// Real time, as threads are blocked; so a hang is not to take ten minutes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_new_life_waits_for_the_runs_of_the_old_and_revives_nothing_removed_meanwhile() {
+    let test = async {
+        let board = Switchboard::new();
+        let (stuck, release) = stuck("stuck");
+        let inner = SupervisorSpec::one_for_one("n")
+            .abort_wait(ms(20))
+            .child(stuck)
+            .child(board.child("a"))
+            .child(board.child("b"));
+        let handle = start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
+        within(handle.restart_child("n", &by())).await.unwrap();
+        assert_eq!(generation(&handle, "n"), 2);
+        // It waits for the thread; a command gets through.
+        within(handle.remove_child("n/a", &by())).await.unwrap();
+        assert_eq!(generation(&handle, "n/stuck"), 1);
+        assert_eq!(generation(&handle, "n/b"), 1);
+        release.send(()).unwrap();
+        running(&handle, "n/b", 2).await;
+        running(&handle, "n/stuck", 2).await;
+        assert!(handle.child_state("n/a").is_err());
+        assert!(!board.log().contains(&"+a2".to_owned()));
+        assert!(shut_down(&handle).await.clean);
+    };
+    tokio::time::timeout(secs(20), test).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_life_that_is_dropped_aborts_its_children_and_the_next_waits_for_their_end() {
+    let board = Switchboard::new();
+    let policy = ChildPolicy {
+        grace: Some(secs(2)),
+        ..ChildPolicy::bare(RestartType::Permanent)
+    };
+    let deep = SupervisorSpec::one_for_one("m").child(deaf("e").grace(secs(60)));
+    let inner = SupervisorSpec::one_for_one("n")
+        .policy(policy)
+        .child(board.child("a"))
+        .supervisor(deep)
+        .child(deaf("d").grace(secs(60)));
+    let handle = start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
+    within(handle.add_child("n", deaf("x").grace(secs(60)), &by()))
+        .await
+        .unwrap();
+    let began = tokio::time::Instant::now();
+    within(handle.restart_child("n", &by())).await.unwrap();
+    running(&handle, "n", 2).await;
+    assert_eq!(
+        began.elapsed(),
+        secs(2),
+        "its own grace, not its children's"
+    );
+    for path in ["n/a", "n/m", "n/m/e", "n/d"] {
+        let child = handle.child_state(path).unwrap();
+        assert_eq!((child.status.as_str(), child.generation), ("running", 2));
+    }
+    assert!(handle.child_state("n/x").is_err());
+    assert!(handle.health().is_healthy());
+    let result = shut_down(&handle).await;
+    assert_eq!(result.report.reconcile.tasks_alive, 0, "{result}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_supervisor_without_a_grace_has_what_its_children_take() {
+    let board = Switchboard::new();
+    let inner = SupervisorSpec::one_for_one("n")
+        .child(board.child("a"))
+        .child(deaf("d").grace(secs(20)))
+        .child(deaf("e").grace(secs(20)));
+    let handle = start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
+    let began = tokio::time::Instant::now();
+    within(handle.restart_child("n", &by())).await.unwrap();
+    assert_eq!(began.elapsed(), secs(40));
+    running(&handle, "n/e", 2).await;
+    assert_eq!(board.log(), ["+a1", "-a1", "+a2"], "nobody aborted it");
+    shut_down(&handle).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_travel_up_level_by_level() {
+    let board = Switchboard::new();
+    let minute = secs(60);
+    let level = |id: &str| SupervisorSpec::one_for_one(id).intensity(1, minute);
+    let tree = level("t").supervisor(
+        level("n")
+            .supervisor(level("m").child(plain(board.child("a"))))
+            .child(board.child("b")),
+    );
+    let handle = start(tree).await;
+    // Each level lets one restart pass, and each restart is a new life below: 2 × 2 × 2 runs in all.
+    for run in 2..=8 {
+        board.fail("a");
+        running(&handle, "n/m/a", run).await;
+    }
+    assert_eq!(generation(&handle, "n/m"), 4);
+    assert_eq!(generation(&handle, "n"), 2);
+    assert_eq!(generation(&handle, "n/b"), 2);
+    board.fail("a");
+    let outcome = within(handle.join()).await.outcome;
+    assert!(matches!(outcome, ExitOutcome::GaveUp { .. }), "{outcome:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_gets_through_while_a_supervisor_starts_again() {
+    let board = Switchboard::new();
+    board.ready("a");
+    let inner = SupervisorSpec::one_for_one("n")
+        .child(board.explicit("a"))
+        .child(board.child("b"));
+    let handle = start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
+    within(handle.restart_child("n", &by())).await.unwrap();
+    until(|| board.log().contains(&"+a2".to_owned())).await;
+    tokio::time::sleep(secs(1)).await;
+    assert!(!board.log().contains(&"+b2".to_owned()), "a is not ready");
+    let result = shut_down(&handle).await;
+    assert!(result.clean);
+    assert_eq!(result.report.took, ms(0));
+    assert_eq!(board.log().last().unwrap(), "-a2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn later_starts_that_fail_are_retried_with_commands_getting_through() {
+    let board = Switchboard::new();
+    let inner = SupervisorSpec::rest_for_one("n")
+        .child(board.child("a"))
+        .child(
+            board
+                .child("b")
+                .backoff(rust_supervisor::Backoff::constant(secs(10))),
+        );
+    let handle = start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
+    board.refuse("b", 5);
+    within(handle.restart_child("n", &by())).await.unwrap();
+    until(|| board.log().contains(&"!b3".to_owned())).await;
+    within(handle.pause_child("n/a", &by())).await.unwrap();
+    running(&handle, "n/b", 7).await;
+    assert_eq!(generation(&handle, "n"), 2);
+    assert_eq!(handle.child_state("n/a").unwrap().status.as_str(), "paused");
+    assert!(shut_down(&handle).await.clean);
+}
