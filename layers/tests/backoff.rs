@@ -10,8 +10,8 @@ use scripted::{
 };
 use supervisor_layers::{
     Backoff, BackoffLayer, BoxError, ChildStatus, Jitter, LifecycleEvent, RestartType,
-    ServiceBuilderExt, StopCause, TaskContext, TaskExit, TaskFactory, TaskFactoryExt, ms, secs,
-    service_fn,
+    ServiceBuilderExt, StartRateLayer, StopCause, TaskContext, TaskExit, TaskFactory,
+    TaskFactoryExt, ms, secs, service_fn,
 };
 use tokio::time::Instant;
 use tower::ServiceBuilder;
@@ -284,6 +284,29 @@ async fn the_state_says_until_when_the_child_backs_off() {
     );
     within(ctx.gate().ran_again(1)).await.unwrap();
     assert_eq!(Instant::now(), until);
+    life.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_whose_backoff_is_over_and_that_may_not_start_yet_waits() {
+    let child = ServiceBuilder::new()
+        .restart(RestartType::Permanent)
+        .layer(BackoffLayer::constant(secs(1)).jitter(Jitter::None))
+        .layer(StartRateLayer::new(1, secs(600)))
+        .service(always(FAILS));
+    let ctx = TaskContext::detached("probe");
+    let life = tokio::spawn(child.run(ctx.clone()));
+    settle().await;
+    let until = Instant::now() + secs(1);
+    assert_eq!(ctx.gate().status(), ChildStatus::BackingOff { until });
+    tokio::time::sleep(secs(5)).await;
+    assert_eq!(ctx.gate().status(), ChildStatus::Waiting);
+    let snapshot = ctx.snapshot();
+    assert_eq!(
+        (snapshot.status, snapshot.since),
+        (ChildStatus::Waiting, until)
+    );
+    assert_eq!(within(ctx.gate().ran_again(1)).await, Ok(2));
     life.abort();
 }
 

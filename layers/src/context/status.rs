@@ -34,7 +34,7 @@ pub enum HoldReason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ChildStatus {
-    /// No run yet, or its group is not to start yet.
+    /// No run yet, or the next waits for its group, a permit or a start rate.
     Waiting,
     /// A run has begun and is not ready.
     Starting,

@@ -20,7 +20,7 @@ pub(super) struct Control {
     pub(super) phase: Phase,
     pub(super) generation: u64,
     pub(super) attempt: u32,
-    /// When the status last changed.
+    /// When the status last changed by what somebody did; see [`Control::since`].
     pub(super) since: Instant,
     /// When the current or last run began.
     pub(super) began: Instant,
@@ -208,6 +208,19 @@ impl Control {
         self.stop.as_ref()?.drop_at(grace)
     }
 
+    /// Since when a child's backoff is over that has not begun to run: it waits for a permit, or its turn.
+    fn backed_off(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::BackingOff { until } if until <= Instant::now() => Some(until),
+            _ => None,
+        }
+    }
+
+    /// When the status last changed.
+    pub(super) fn since(&self) -> Instant {
+        self.backed_off().unwrap_or(self.since)
+    }
+
     pub(super) fn status(&self) -> ChildStatus {
         let cause = self.stop.as_ref().map(|stop| stop.cause);
         match (self.phase, &self.hold) {
@@ -224,6 +237,7 @@ impl Control {
                 reason: reason.clone(),
                 until: *until,
             },
+            (Phase::BackingOff { .. }, None) if self.backed_off().is_some() => ChildStatus::Waiting,
             (Phase::BackingOff { until }, None) => ChildStatus::BackingOff { until },
             (Phase::Ended(End::Finished), None) => ChildStatus::Finished,
             (Phase::Ended(End::Failed), None) => ChildStatus::Failed,

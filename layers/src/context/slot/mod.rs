@@ -146,7 +146,7 @@ impl Slot {
             ready: control.ready && control.phase == Phase::Active,
             generation: control.generation,
             attempt: control.attempt,
-            since: control.since,
+            since: control.since(),
             last_exit: control.last_exit.as_deref().cloned(),
             exits: control.exits,
             fuse: control.fuse,
