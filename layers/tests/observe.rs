@@ -3,6 +3,12 @@
 mod recorded;
 mod scripted;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
 use recorded::{Log, Recorder};
 use scripted::{
     Ends, PanicsIn, Run, always, assert_passes_readiness_errors_through, assert_passes_through,
@@ -195,6 +201,75 @@ async fn a_run_dropped_from_outside_is_counted_as_aborted() {
     within(run).await.unwrap_err();
     let expected = "supervisor_child_exits_total{child=/probe,exit=aborted}";
     assert_eq!(recorder.exits(), [(expected.to_owned(), 1.0)]);
+}
+
+#[tokio::test]
+async fn a_recorder_may_look_at_the_child_it_is_told_of() {
+    /// Looks from another thread, as a recorder with a lock of its own would wait for one that does.
+    #[derive(Clone)]
+    struct Looks {
+        ctx: TaskContext,
+        in_vain: Arc<AtomicBool>,
+    }
+
+    impl Looks {
+        fn look(&self) {
+            let (ctx, (done, seen)) = (self.ctx.clone(), std::sync::mpsc::channel());
+            std::thread::spawn(move || {
+                let _ = ctx.snapshot();
+                let _ = done.send(());
+            });
+            let in_vain = seen.recv_timeout(secs(5)).is_err();
+            self.in_vain.fetch_or(in_vain, Ordering::Relaxed);
+        }
+    }
+
+    impl metrics::CounterFn for Looks {
+        fn increment(&self, _: u64) {
+            self.look();
+        }
+
+        fn absolute(&self, _: u64) {}
+    }
+
+    impl metrics::HistogramFn for Looks {
+        fn record(&self, _: f64) {
+            self.look();
+        }
+    }
+
+    impl metrics::Recorder for Looks {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+            self.look();
+            Counter::from_arc(Arc::new(self.clone()))
+        }
+
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::noop()
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            self.look();
+            Histogram::from_arc(Arc::new(self.clone()))
+        }
+    }
+
+    let ctx = TaskContext::detached("probe");
+    let recorder = Looks {
+        ctx: ctx.clone(),
+        in_vain: Arc::default(),
+    };
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let child = ServiceBuilder::new()
+        .restart(RestartType::Transient)
+        .observe()
+        .service(script([Ends::Err.at_once(), Ends::Ok.at_once()]));
+    within(child.run(ctx)).await.unwrap();
+    assert!(!recorder.in_vain.load(Ordering::Relaxed), "it is locked");
 }
 
 #[tokio::test]

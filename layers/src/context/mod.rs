@@ -270,12 +270,17 @@ impl TaskContext {
     }
 
     /// Tells what a layer is set to, so that it can be shown. Layers do so at their first call.
+    ///
+    /// `settings` runs with the child's slot locked and must not call its contexts or its gate.
     pub fn publish(&self, settings: impl FnOnce(&mut ChildSettings)) {
         self.slot.publish(settings);
     }
 
     /// State that a layer keeps per child, made when first asked for. `key` tells apart two layers of one
     /// type in one stack. Forgotten when the child is released or restarted by hand.
+    ///
+    /// `f` runs with the child's slot locked and must not call its contexts or its gate; nor may `T` when it
+    /// is made or dropped.
     pub fn memory<T: Default + Send + 'static, R>(
         &self,
         key: usize,
@@ -284,7 +289,7 @@ impl TaskContext {
         self.slot.memory(key, f)
     }
 
-    /// The same, if it was made.
+    /// The same, if it was made; `f` runs with the child's slot locked, too.
     pub fn recall<T: Send + 'static, R>(
         &self,
         key: usize,

@@ -8,7 +8,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tracing::Span;
 
-use super::{ObserveLayer, meter::Meter, service::METER};
+use super::{ObserveLayer, meter};
 use crate::{
     BoxError, TaskContext, TaskExit, TaskFailure,
     ended::{AtEnd, EndGuard, Ended},
@@ -111,8 +111,7 @@ impl Count {
 impl AtEnd for Count {
     fn at_end(&self, ctx: &TaskContext, _: Ended) {
         if self.metrics {
-            let ran = ctx.slot().ran_for();
-            ctx.memory(METER, |meter: &mut Meter| meter.ended(ctx, self.exit, ran));
+            meter::ended(ctx, self.exit, ctx.slot().ran_for());
         }
     }
 }

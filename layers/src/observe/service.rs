@@ -2,7 +2,7 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
-use super::{ObserveFuture, ObserveLayer, future::Count, meter::Meter};
+use super::{ObserveFuture, ObserveLayer, future::Count, meter};
 use crate::{BoxError, TaskContext, ended::EndGuard};
 
 /// An observed child; made by [`ObserveLayer`].
@@ -40,13 +40,10 @@ where
             attempt = ctx.attempt(),
         );
         if self.settings.metrics && ctx.generation() > 1 {
-            ctx.memory(METER, |meter: &mut Meter| meter.restarted(&ctx));
+            meter::restarted(&ctx);
         }
         let guard = EndGuard::new(ctx.clone(), Count::new(self.settings.metrics));
         let run = span.in_scope(|| self.inner.call(ctx.clone()));
         ObserveFuture::new(run, ctx, span, self.settings, guard)
     }
 }
-
-/// There is one meter per child, however many layers observe it.
-pub(super) const METER: usize = 0;
