@@ -151,15 +151,6 @@ where
                         Ok(Poll::Ready(Err(error))) => Some(failure_of(error)),
                         Err(panic) => Some(panic),
                     };
-                    if let Some(failure) = failure {
-                        // Final: this service will not run again.
-                        this.ctx.slot().end_run(
-                            this.ctx.generation(),
-                            Err(&failure),
-                            RestartType::Temporary,
-                        );
-                        return end(this.state, this.ctx, Err(failure));
-                    }
                     if !*begun {
                         match this.ctx.slot().begin_run() {
                             Some(generation) => *this.ctx = this.ctx.next(generation),
@@ -169,6 +160,16 @@ where
                                 continue;
                             }
                         }
+                    }
+                    if let Some(failure) = failure {
+                        // Final: this service will not run again. Told as the end of a run, so that nobody
+                        // misses it.
+                        this.ctx.slot().end_run(
+                            this.ctx.generation(),
+                            Err(&failure),
+                            RestartType::Temporary,
+                        );
+                        return end(this.state, this.ctx, Err(failure));
                     }
                     let ctx = this.ctx.clone();
                     match catch_panic(|| this.service.call(ctx)) {
