@@ -5,8 +5,8 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use supervisor_layers::{
-    BackoffLayer, ChildStatus, Jitter, NextRun, ReadinessPolicy, RestartLayer, ShutdownLayer,
-    StopCause, TaskContext, TaskExit, TaskFactoryExt, TaskFailure,
+    BackoffLayer, ChildStatus, Jitter, NextRun, ReadinessPolicy, RestartLayer, RestartType,
+    ShutdownLayer, StopCause, TaskContext, TaskExit, TaskFactoryExt, TaskFailure, WatchdogLayer,
     context::{ContextSpec, StopRequest},
     ms, secs, service_fn,
 };
@@ -427,4 +427,30 @@ async fn a_child_is_lingering_until_its_run_ends_at_last() {
         ChildStatus::Aborted,
         "no run is left to linger"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_gate_answers_single_questions_as_the_snapshot_does() {
+    let ctx = TaskContext::detached("child");
+    let gate = ctx.gate();
+    assert_eq!((gate.grace(), gate.restart_type()), (None, None));
+    assert_eq!((gate.start_timeout(), gate.last_exit()), (None, None));
+    let child = ServiceBuilder::new()
+        .layer(RestartLayer::transient())
+        .layer(WatchdogLayer::new().start_timeout(secs(7)))
+        .layer(ShutdownLayer::grace(secs(3)))
+        .service(service_fn(|ctx: TaskContext| async move {
+            ctx.spawn(std::future::pending::<()>());
+            ctx.cancelled().await;
+        }));
+    let life = live(child, &ctx);
+    within(gate.ready()).await.unwrap();
+    assert_eq!(gate.grace(), Some(secs(3)));
+    assert_eq!(gate.restart_type(), Some(RestartType::Transient));
+    assert_eq!(gate.start_timeout(), Some(secs(7)));
+    assert!(gate.has_helpers());
+    gate.shutdown();
+    within(life).await.unwrap().unwrap();
+    assert_eq!(gate.last_exit(), Some(TaskExit::Cancelled));
+    assert!(!gate.has_helpers());
 }

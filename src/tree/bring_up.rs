@@ -117,7 +117,7 @@ impl Scope {
             if let Ok(outcome) = tokio::time::timeout_at(due, started.as_mut()).await {
                 return Some(outcome);
             }
-            if child.ctx.snapshot().settings.start_timeout.is_some() {
+            if gate.start_timeout().is_some() {
                 return Some(started.await);
             }
             match gate.start_extended().filter(|&extended| extended > due) {
@@ -283,7 +283,7 @@ impl Scope {
 
     /// How a run is stopped whose stack brings no grace of its own.
     pub(crate) fn stop_request(&self, child: &Child) -> StopRequest {
-        let own = child.scope().is_some() || child.ctx.snapshot().settings.grace.is_some();
+        let own = child.scope().is_some() || child.gate().grace().is_some();
         let deadline = (!own).then(|| tokio::time::Instant::now() + self.grace);
         StopRequest {
             deadline,

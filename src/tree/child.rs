@@ -152,11 +152,7 @@ impl Child {
     }
 
     pub(crate) fn restart_type(&self) -> RestartType {
-        self.ctx
-            .snapshot()
-            .settings
-            .restart
-            .unwrap_or(self.policy.restart)
+        self.gate().restart_type().unwrap_or(self.policy.restart)
     }
 
     pub(super) fn on_fuse_blown(&self) -> OnFuseBlown {
@@ -217,12 +213,12 @@ impl Child {
 
     /// Whether a run, or what one started, is alive.
     pub(super) fn runs_on(&self) -> bool {
-        self.gate().is_active() || !self.ctx.snapshot().helpers.is_empty()
+        self.gate().is_active() || self.gate().has_helpers()
     }
 
     /// Whether nothing of it is alive: neither its task nor what a run of it started.
     pub(crate) fn is_gone(&self) -> bool {
-        self.is_over() && self.ctx.snapshot().helpers.is_empty()
+        self.is_over() && !self.gate().has_helpers()
     }
 
     /// Notes that its end was asked for; the first to ask counts.

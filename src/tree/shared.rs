@@ -201,12 +201,12 @@ impl Tree {
             return;
         }
         let asked = child.asked();
-        let last = child.ctx.snapshot().last_exit;
+        let last = child.gate().last_exit();
         let status = if !child.is_gone() {
             ChildShutdownStatus::AbortFailed
         } else if !asked.was_alive {
             ChildShutdownStatus::AlreadyExited
-        } else if last.is_some_and(|last| last.exit == TaskExit::Aborted) {
+        } else if last == Some(TaskExit::Aborted) {
             ChildShutdownStatus::Aborted
         } else {
             ChildShutdownStatus::Graceful

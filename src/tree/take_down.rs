@@ -33,7 +33,7 @@ impl Scope {
         if self.wait_until(child, ended()).await == Waited::Down {
             return true;
         }
-        if child.ctx.snapshot().settings.grace.is_some() {
+        if gate.grace().is_some() {
             return false;
         }
         child.abort();
@@ -159,7 +159,7 @@ impl Scope {
             return budget.map(|budget| budget + self.abort_wait * (levels + 1));
         }
         let by_grace = match child.gate().drop_at() {
-            Some(at) if child.ctx.snapshot().settings.grace.is_none() => at,
+            Some(at) if child.gate().grace().is_none() => at,
             // A run is dropped in its own task; only when that did not happen it has to be aborted.
             Some(at) => at.max(since) + self.abort_wait,
             // Its run has ended already, and what that started is being ended.

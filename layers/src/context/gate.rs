@@ -10,7 +10,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{ChildStatus, HoldReason, LastExit, Slot, TaskContext, slot::Look};
-use crate::{FailureKind, StopCause, TaskFailure, policy::RestartType};
+use crate::{FailureKind, StopCause, TaskExit, TaskFailure, policy::RestartType};
 
 /// How a stop is asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -328,6 +328,31 @@ impl Gate {
     /// The current or last run.
     pub fn generation(&self) -> u64 {
         self.slot.look(|look| look.generation())
+    }
+
+    /// How long its layers give a stopping run; published at its first run.
+    pub fn grace(&self) -> Option<Duration> {
+        self.slot.look(|look| look.settings()?.grace)
+    }
+
+    /// When its `RestartLayer` runs it again; published at its first run.
+    pub fn restart_type(&self) -> Option<RestartType> {
+        self.slot.look(|look| look.settings()?.restart)
+    }
+
+    /// How long its watchdog lets a run take to become ready; published at its first run.
+    pub fn start_timeout(&self) -> Option<Duration> {
+        self.slot.look(|look| look.settings()?.start_timeout)
+    }
+
+    /// How the last run that ended did so.
+    pub fn last_exit(&self) -> Option<TaskExit> {
+        self.slot.look(|look| Some(look.last_exit()?.exit))
+    }
+
+    /// Whether a helper task of the current or the last run is alive.
+    pub fn has_helpers(&self) -> bool {
+        self.slot.look(|look| look.has_helpers())
     }
 
     /// When a stopping run will be dropped, as far as that is planned.

@@ -66,6 +66,10 @@ impl Helpers {
         self.tracker.is_empty()
     }
 
+    pub(super) fn any_alive(&self) -> bool {
+        self.entries.iter().any(|entry| !entry.task.is_finished())
+    }
+
     pub(super) fn alive(&self) -> impl Iterator<Item = Helper> + '_ {
         self.entries
             .iter()

@@ -1,7 +1,7 @@
 use tokio::time::Instant;
 
 use super::{
-    super::{ChildStatus, LastExit, ReadinessPolicy},
+    super::{ChildSettings, ChildStatus, LastExit, ReadinessPolicy},
     Slot,
     control::{Control, Phase},
 };
@@ -69,6 +69,15 @@ impl Look<'_> {
 
     pub(crate) fn last_exit(&self) -> Option<&LastExit> {
         self.control.last_exit.as_deref()
+    }
+
+    pub(crate) fn settings(&self) -> Option<&ChildSettings> {
+        self.control.settings.as_deref()
+    }
+
+    pub(crate) fn has_helpers(&self) -> bool {
+        let helpers = self.control.helpers.as_ref();
+        helpers.is_some_and(|helpers| helpers.any_alive())
     }
 
     pub(crate) fn drop_at(&self) -> Option<Instant> {
