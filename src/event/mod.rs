@@ -2,6 +2,7 @@
 
 mod journal;
 mod kind;
+mod log;
 mod stream;
 
 pub(crate) use journal::{Journal, Origin};
