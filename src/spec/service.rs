@@ -2,9 +2,10 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
+use pin_project_lite::pin_project;
 use supervisor_layers::{
     BoxError, ChildPolicy, IntoTaskResult, SupervisedLayer, TaskContext, TaskFactory, TaskFailure,
     service_fn,
@@ -33,8 +34,30 @@ impl<S: TaskFactory> BoxedChild for S {
     }
 
     fn call(&mut self, ctx: TaskContext) -> LifeFuture {
-        let life = Service::call(self, ctx);
-        Box::pin(async move { life.await.map_err(|error| TaskFailure::of(error.into())) })
+        Box::pin(Life {
+            run: Service::call(self, ctx),
+        })
+    }
+}
+
+pin_project! {
+    /// A life with its error recognised; an async block would hold the life twice.
+    struct Life<F> {
+        #[pin]
+        run: F,
+    }
+}
+
+impl<F, E> Future for Life<F>
+where
+    F: Future<Output = Result<(), E>>,
+    E: Into<BoxError>,
+{
+    type Output = Result<(), TaskFailure>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = ready!(self.project().run.poll(cx));
+        Poll::Ready(result.map_err(|error| TaskFailure::of(error.into())))
     }
 }
 
