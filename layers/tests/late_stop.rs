@@ -5,8 +5,9 @@ mod support;
 use std::sync::{Arc, Mutex, mpsc};
 
 use supervisor_layers::{
-    BackoffLayer, ChildStatus, FuseLayer, Gate, HoldReason, Jitter, NextRun, RestartAction,
-    RestartLayer, StopCause, TaskContext, TaskExit, TaskFactory, TaskFailure, TaskResult,
+    BackoffLayer, ChildStatus, FuseLayer, Gate, HoldReason, Jitter, NextRun, QuarantineLayer,
+    RestartAction, RestartLayer, StopCause, TaskContext, TaskExit, TaskFactory, TaskFailure,
+    TaskResult,
     context::{ContextSpec, StopRequest},
     secs, service_fn,
 };
@@ -119,6 +120,39 @@ async fn a_hold_that_comes_then_is_kept() {
     assert_eq!(released.elapsed(), secs(0), "a release cuts the backoff");
     gate.shutdown();
     within(life).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_comes_then_outlasts_the_quarantine_of_a_blown_fuse() {
+    type Hold = fn(&Gate) -> bool;
+    let holds: [(Hold, HoldReason); 2] = [
+        (Gate::pause, HoldReason::Paused),
+        (
+            |gate| gate.quarantine("poisoned", None),
+            HoldReason::Quarantined,
+        ),
+    ];
+    for (hold, reason) in holds {
+        let (child, stay) = leaves_a_thread(|| Err("broken".into()));
+        let child = ServiceBuilder::new()
+            .layer(RestartLayer::permanent())
+            .layer(QuarantineLayer::release_after(secs(5)))
+            .layer(FuseLayer::new(0, secs(600)))
+            .service(child);
+        let ctx = TaskContext::detached("child");
+        let gate = ctx.gate();
+        let life = live(child, &ctx);
+        joining(&gate).await;
+        assert!(hold(&gate));
+        drop(stay);
+        within(gate.down()).await;
+        tokio::time::sleep(secs(60)).await;
+        assert_eq!(gate.generation(), 1, "{reason:?}: nobody released it");
+        assert_eq!(gate.release(), Some(reason));
+        assert_eq!(within(gate.ran_again(1)).await, Ok(2));
+        gate.shutdown();
+        within(life).await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -155,6 +155,8 @@ fn follow(
             control.group_hold = true;
             Phase::Idle
         }
+        // Somebody holds the child since its helpers were being ended: it stays theirs to release.
+        RestartAction::Quarantine { .. } if control.hold.is_some() => Phase::Idle,
         RestartAction::Quarantine { release_after } => {
             let reason = blown(decision.fuse);
             control.hold = Some(Hold::Quarantined {
