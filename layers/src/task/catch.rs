@@ -28,7 +28,8 @@ pub fn catch_panic<T>(f: impl FnOnce() -> T) -> Result<T, TaskFailure> {
         let message = panic_message(payload.as_ref());
         // The hook's note belongs to this panic only if the words agree: a payload may have been thrown
         // again with `resume_unwind`, which calls no hook. Taken first: a bomb below leaves a note, too.
-        let noted = LAST_PANIC.take().filter(|site| site.message == message);
+        let noted = LAST_PANIC.try_with(RefCell::take).ok().flatten();
+        let noted = noted.filter(|site| site.message == message);
         if let Err(bomb) = panic::catch_unwind(AssertUnwindSafe(move || drop(payload))) {
             std::mem::forget::<Box<dyn Any + Send>>(bomb);
         }
