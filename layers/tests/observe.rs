@@ -330,3 +330,30 @@ async fn what_a_run_logs_is_inside_its_own_span() {
     );
     assert_eq!(log.spans(), 2, "one span per run");
 }
+
+/// It panics when displayed.
+#[derive(Debug)]
+struct Unspeakable;
+
+impl std::fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("panicked when displayed")
+    }
+}
+
+impl std::error::Error for Unspeakable {}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_cannot_be_logged_is_a_failure_like_any_other() {
+    let _installed = tracing::subscriber::set_default(Log::default());
+    let child = ServiceBuilder::new()
+        .restart(RestartType::Temporary)
+        .observe()
+        .service(service_fn(|_| async { Err::<(), _>(Unspeakable) }));
+    let ctx = TaskContext::detached("probe");
+    within(child.run(ctx.clone())).await.unwrap_err();
+    assert_eq!(
+        ctx.snapshot().last_exit.unwrap().exit,
+        supervisor_layers::TaskExit::Failed
+    );
+}

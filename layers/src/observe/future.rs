@@ -12,6 +12,7 @@ use super::{ObserveLayer, meter};
 use crate::{
     BoxError, TaskContext, TaskExit, TaskFailure,
     ended::{AtEnd, EndGuard, Ended},
+    task::catch_panic,
 };
 
 pin_project! {
@@ -70,7 +71,8 @@ where
             return Poll::Pending;
         };
         let result: Result<(), BoxError> = result.map_err(Into::into);
-        log(&result);
+        // An error that cannot be displayed is a failure like any other.
+        let _ = catch_panic(|| log(&result));
         drop(entered);
         this.guard.note.exit = match &result {
             Ok(()) => match this.ctx.stop_cause() {
