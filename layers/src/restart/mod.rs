@@ -3,7 +3,7 @@
 //! The outermost layer of a supervised stack. A call starts a **life**: all runs from now until the child
 //! is finished, gave up, or is stopped for good. After each exit one
 //! [`RestartDecision`](crate::RestartDecision) is made of the exit and of what the layers inside noted; a
-//! restart in place touches no channel and no other task and allocates nothing.
+//! restart in place touches no channel and no other task.
 //!
 //! What a life ends with: `Ok(())` when the child finished or was stopped for good; a
 //! [`TaskFailure`](crate::TaskFailure) otherwise, of kind
