@@ -14,7 +14,7 @@ pub(super) fn log(path: &str, kind: &EventKind) {
                 warn!(target: TARGET, path, %reason, "quarantined");
             }
             LifecycleEvent::Unhealthy { reason } => {
-                warn!(target: TARGET, path, %reason, "unhealthy")
+                warn!(target: TARGET, path, %reason, "unhealthy");
             }
             LifecycleEvent::Released { .. } | LifecycleEvent::Resumed => {
                 info!(target: TARGET, path, "released");
