@@ -300,7 +300,7 @@ fn factories_are_checked() {
     );
     one(
         "children: [{name: a, kind: blocking, factory: gateway}]",
-        r#"children[0].kind: is "blocking": factory "gateway" makes a worker"#,
+        r#"children[0].kind: is "blocking": factory "gateway" needs kind: worker"#,
     );
     one(
         "children: [{name: a, factory: limited, settings: {limits: [1, 300]}}]",
@@ -360,7 +360,15 @@ fn the_dashboard_is_refused_until_it_can_be_served() {
 #[test]
 fn syntax_errors_come_with_line_and_column() {
     let told = problems("name: x\n\tpolicy: 5");
-    assert!(told[0].starts_with("(text):2:1: "), "{told:?}");
+    assert_eq!(
+        told,
+        ["(text):2:1: a tab stands here: YAML is indented with spaces"]
+    );
+    let told = problems_of(&[("a.yaml", "\u{feff}name: x\n".as_bytes())]);
+    assert_eq!(
+        told,
+        ["a.yaml:1:1: starts with a byte order mark; save it as UTF-8 without one"]
+    );
     let told = problems("name: x\nname: y\n");
     assert!(
         told[0].contains("the key \"name\" stands twice"),

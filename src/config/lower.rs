@@ -163,7 +163,7 @@ impl Lowering<'_> {
         if kind != child.kind {
             let kind = ProblemKind::Invalid {
                 value: child.kind.as_str().into(),
-                reason: format!("factory {factory:?} makes a {}", kind.as_str()),
+                reason: format!("factory {factory:?} needs kind: {}", kind.as_str()),
             };
             return self.refuse(child, at, "kind", kind);
         }

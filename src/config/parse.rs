@@ -12,10 +12,19 @@ use super::ProblemKind;
 
 /// A file's text as an untyped value; a key that stands twice is an error of syntax.
 pub(super) fn parse(format: ConfigFormat, text: &str) -> Result<Value, ProblemKind> {
+    if text.starts_with('\u{feff}') {
+        let reason = "starts with a byte order mark; save it as UTF-8 without one";
+        return Err(syntax(Some((1, 1)), &reason));
+    }
     let strict = match format {
         ConfigFormat::Yaml => Yaml::from_str::<Strict>(text).map_err(|error| {
             let place = error.location().map(|at| (at.line(), at.column()));
-            syntax(place, &error)
+            match place {
+                Some(at) if is_tab(text, at) => {
+                    syntax(place, &"a tab stands here: YAML is indented with spaces")
+                }
+                _ => syntax(place, &error),
+            }
         }),
         ConfigFormat::Json => Json::from_str::<Strict>(text)
             .map_err(|error| syntax(Some((error.line(), error.column())), &error)),
@@ -34,6 +43,12 @@ fn syntax(place: Option<(usize, usize)>, message: &impl fmt::Display) -> Problem
         column,
         message: message.to_string(),
     }
+}
+
+/// Whether a tab is at this line and column.
+fn is_tab(text: &str, (line, column): (usize, usize)) -> bool {
+    let line = text.lines().nth(line.saturating_sub(1));
+    line.and_then(|line| line.chars().nth(column.saturating_sub(1))) == Some('\t')
 }
 
 fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
