@@ -1,6 +1,7 @@
 //! A client of the gateway: sends orders over HTTP, some of them malformed, and keeps the receipts.
 
 use std::{
+    num::NonZeroU64,
     path::Path,
     sync::{
         Arc,
@@ -64,7 +65,7 @@ pub struct ClientSettings {
     pause_ms: u64,
     timeout_ms: u64,
     /// After so many orders comes a malformed one.
-    malformed_every: u64,
+    malformed_every: NonZeroU64,
 }
 
 /// What the gateway made of a request.
@@ -101,8 +102,9 @@ pub async fn client(ctx: TaskContext, shop: Arc<Shop>, settings: ClientSettings)
         let receipt = format!("{},{}\n", order.id, order.cents);
         receipts.write_all(receipt.as_bytes()).await?;
         receipts.flush().await?;
-        if round % settings.malformed_every == 0 {
-            let body = MALFORMED[(round / settings.malformed_every) as usize % MALFORMED.len()];
+        if round % settings.malformed_every.get() == 0 {
+            let body =
+                MALFORMED[(round / settings.malformed_every.get()) as usize % MALFORMED.len()];
             match insist(&ctx, &shop, &http, body, pause).await {
                 Some(true) => return Err(format!("the gateway accepted {body}").into()),
                 Some(false) => drop(shop.rejected.fetch_add(1, Relaxed)),

@@ -1,6 +1,7 @@
 //! The connection to the embedded database: one child owns it, the others borrow it for a transaction.
 
 use std::{
+    num::NonZeroU64,
     path::Path,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -70,7 +71,7 @@ impl Drop for Owned {
 #[serde(deny_unknown_fields)]
 pub struct DatabaseSettings {
     /// How often the connection is tried.
-    ping_ms: u64,
+    ping_ms: NonZeroU64,
 }
 
 /// Opens the database, is ready, and fails when the connection is lost.
@@ -80,7 +81,7 @@ pub async fn database(ctx: TaskContext, shop: Arc<Shop>, settings: DatabaseSetti
     ctx.spawn_blocking(move || connection.open(&path)).await??;
     ctx.mark_ready();
 
-    let mut ping = tokio::time::interval(Duration::from_millis(settings.ping_ms));
+    let mut ping = tokio::time::interval(Duration::from_millis(settings.ping_ms.get()));
     let mut state = Ok(());
     while state.is_ok() && ctx.run_until_cancelled(ping.tick()).await.is_some() {
         state = shop

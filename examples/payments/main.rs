@@ -21,7 +21,7 @@ mod settle;
 mod shop;
 mod stop;
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use options::{Options, USAGE};
 use report::{ExitCounter, Report};
@@ -91,7 +91,16 @@ async fn run(options: &Options) -> Result<End, BoxError> {
         return Ok(End::Success);
     }
 
-    std::fs::create_dir_all(data)?;
+    std::fs::create_dir_all(data)
+        .map_err(|error| format!("--data {}: cannot be made: {error}", data.display()))?;
+    if let Some(file) = &options.report {
+        // A report that cannot be written is told of before the run, not after it.
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(file)
+            .map_err(|error| report_error(file, &error))?;
+    }
     let mut stop = Stop::new(options.time)?;
     let handle = Supervisor::start(spec).await?;
     let exits = ExitCounter::start(handle.subscribe_events());
@@ -119,7 +128,8 @@ async fn run(options: &Options) -> Result<End, BoxError> {
     };
     println!("{report}");
     if let Some(file) = &options.report {
-        std::fs::write(file, serde_json::to_string_pretty(&report)?)?;
+        std::fs::write(file, serde_json::to_string_pretty(&report)?)
+            .map_err(|error| report_error(file, &error))?;
     }
     Ok(if !report.orders_safe() {
         End::OrdersLost
@@ -130,6 +140,10 @@ async fn run(options: &Options) -> Result<End, BoxError> {
     } else {
         End::Success
     })
+}
+
+fn report_error(file: &Path, error: &std::io::Error) -> String {
+    format!("--report {}: cannot be written: {error}", file.display())
 }
 
 /// What the configuration can name.

@@ -45,6 +45,7 @@ struct Child {
     restarts: u64,
     /// How often it ran again after each kind of exit.
     restarts_after: Exits,
+    /// The words of the last run that failed, as the events told them; a stop at the end is none.
     last_failure: Option<String>,
 }
 
@@ -71,6 +72,7 @@ pub struct ExitCounter(JoinHandle<Counted>);
 #[derive(Default)]
 pub struct Counted {
     exits: BTreeMap<String, Exits>,
+    last_failures: BTreeMap<String, String>,
     missed: u64,
 }
 
@@ -81,11 +83,20 @@ impl ExitCounter {
             while let Some(item) = events.next().await {
                 match item {
                     EventItem::Event(event) => {
-                        if let EventKind::Lifecycle(LifecycleEvent::Exited { exit, .. }) =
+                        if let EventKind::Lifecycle(LifecycleEvent::Exited { exit, message }) =
                             event.kind
                         {
-                            let exits = counted.exits.entry(event.path.to_string()).or_default();
-                            *exits.entry(exit).or_default() += 1;
+                            let path = event.path.to_string();
+                            if let Some(message) = message {
+                                let message = message.to_string();
+                                counted.last_failures.insert(path.clone(), message);
+                            }
+                            *counted
+                                .exits
+                                .entry(path)
+                                .or_default()
+                                .entry(exit)
+                                .or_default() += 1;
                         }
                     }
                     EventItem::Gap { missed } => counted.missed += missed,
@@ -112,7 +123,11 @@ impl Report {
         let children: BTreeMap<_, _> = state
             .iter()
             .filter(|node| node.supervisor.is_none())
-            .map(|node| (node.path.to_string(), Child::new(node)))
+            .map(|node| {
+                let path = node.path.to_string();
+                let last_failure = counted.last_failures.get(&path).cloned();
+                (path, Child::new(node, last_failure))
+            })
             .collect();
         let supervisors = state
             .iter()
@@ -153,7 +168,7 @@ impl Report {
 }
 
 impl Child {
-    fn new(node: &NodeState) -> Self {
+    fn new(node: &NodeState, last_failure: Option<String>) -> Self {
         let exits: Exits = node
             .exits
             .iter()
@@ -174,10 +189,7 @@ impl Child {
             exits,
             restarts: node.restarts,
             restarts_after,
-            last_failure: node
-                .last_exit
-                .as_ref()
-                .and_then(|last| last.message.as_deref().map(str::to_owned)),
+            last_failure,
         }
     }
 }
