@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{MAX_COUNT, of_defaults};
 
-/// What happens to observers that cannot keep up.
+/// What happens to observers that cannot keep up. Without effect yet: a slow subscriber finds a gap.
 #[derive(Debug, Clone, PartialEq, Config, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[config(layer_attr(serde(deny_unknown_fields)))]

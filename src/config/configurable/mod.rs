@@ -65,7 +65,7 @@ pub struct SupervisorConfig {
     #[config(nested)]
     pub observability: ObservabilitySection,
 
-    /// What happens to observers that cannot keep up.
+    /// What happens to observers that cannot keep up. Without effect yet: a slow subscriber finds a gap.
     #[config(nested)]
     pub backpressure: BackpressureSection,
 
