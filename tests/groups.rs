@@ -482,3 +482,41 @@ async fn a_group_may_contain_supervisors() {
     );
     assert!(shut_down(&handle).await.clean);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_comes_and_fails_while_its_siblings_restart_takes_none_of_them_with_it() {
+    let board = Switchboard::new();
+    let slow = Backoff::constant(secs(5)).jitter(Jitter::None);
+    let tree = SupervisorSpec::rest_for_one("t")
+        .child(board.child("a").backoff(slow))
+        .child(at_once(board.child("b")));
+    let handle = start(tree).await;
+    board.fail("a");
+    comes_to(&handle, "b", "waiting").await;
+    within(handle.add_child("/", at_once(board.child("c")), &by()))
+        .await
+        .unwrap();
+    board.fail("c");
+    running(&handle, "c", 2).await;
+    running(&handle, "a", 2).await;
+    running(&handle, "b", 2).await;
+    assert_eq!(intensity_used(&handle), 2);
+    assert!(shut_down(&handle).await.clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_supervisor_that_runs_again_ends_no_group_restart_that_had_not_begun() {
+    let board = Switchboard::new();
+    let nested = SupervisorSpec::one_for_one("s").child(board.child("a"));
+    let handle = start(SupervisorSpec::one_for_one("t").supervisor(nested)).await;
+    within(handle.restart_child("s", &by())).await.unwrap();
+    running(&handle, "s/a", 2).await;
+    running(&handle, "s", 2).await;
+    let mut events = handle.subscribe_events_from(1);
+    assert!(shut_down(&handle).await.clean);
+    while let Some(item) = events.next().await {
+        let kind = item.event().unwrap().kind;
+        let ended = matches!(kind, EventKind::Tree(TreeEvent::GroupRestartEnded { .. }));
+        assert!(!ended, "{kind:?}");
+    }
+}

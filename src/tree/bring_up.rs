@@ -5,6 +5,8 @@ use supervisor_layers::{
     context::{LastExit, StartOutcome, StopRequest},
 };
 
+use tokio::time::Instant;
+
 use super::{Child, Scope, core::Notice, strategy};
 use crate::{event::TreeEvent, spec::SupervisionStrategy};
 
@@ -112,7 +114,7 @@ impl Scope {
     ) -> Option<StartOutcome> {
         let gate = child.gate();
         let mut started = std::pin::pin!(gate.started(generation));
-        let mut due = tokio::time::Instant::now() + limit;
+        let mut due = Instant::now() + limit;
         loop {
             if let Ok(outcome) = tokio::time::timeout_at(due, started.as_mut()).await {
                 return Some(outcome);
@@ -156,32 +158,49 @@ impl Scope {
 
     /// Stops the failed child's group in reverse order and starts it again in order, after the longest
     /// delay in it. A child that fails meanwhile, a member that does not start or one that stands before
-    /// the group, has its own group begin anew: under RestForOne that resumes at the one that failed.
+    /// the group, has its own group begin anew: under RestForOne that resumes at the one that failed, or
+    /// before it, at the first that still waits.
     async fn run_group(
         self: &Arc<Self>,
         mut members: Vec<Arc<Child>>,
         mut failure: Option<(Arc<Child>, Duration)>,
     ) -> Result<(), Arc<str>> {
+        let mut begun = false;
+        let mut delay = Duration::ZERO;
+        let mut since = Instant::now();
         loop {
-            let mut delay = Duration::ZERO;
             if let Some((failed, own_delay)) = failure {
                 if !self.core.charge_intensity() {
                     return Err(self.core.exceeded());
                 }
-                members = self.group_of(&failed);
-                delay = own_delay;
-                self.begin_group(&failed, members.len(), delay);
-                self.stop_group(&members).await;
-                // Members that failed before they could be stopped start again with the others.
                 let in_group = strategy::group(self.strategy, failed.ctx.instance());
-                delay = delay.max(self.core.take_restarts(in_group));
+                let group = self.group_of(&failed);
+                delay = delay.saturating_sub(since.elapsed()).max(own_delay);
+                since = Instant::now();
+                begun = true;
+                self.begin_group(&failed, group.len(), delay);
+                self.stop_group(&group).await;
+                // Members that failed before they could be stopped start again with the others.
+                let longest = self.core.take_restarts(&in_group);
+                delay = delay
+                    .saturating_sub(since.elapsed())
+                    .max(own_delay)
+                    .max(longest);
+                since = Instant::now();
+                // A child that was added meanwhile may fail before all that stand before it have started.
+                members.retain(|child| {
+                    !in_group(child.ctx.instance()) && child.gate().waits_for_group()
+                });
+                members.extend(group);
             }
             tokio::select! {
                 biased;
                 failed = self.next_failure() => failure = Some(failed?),
                 () = self.start_in_order(&members, delay) => {
-                    let started = members.iter().filter(|child| child.gate().is_active()).count();
-                    self.core.record(TreeEvent::GroupRestartEnded { started }, 0);
+                    if begun {
+                        let started = members.iter().filter(|child| child.gate().is_active()).count();
+                        self.core.record(TreeEvent::GroupRestartEnded { started }, 0);
+                    }
                     return Ok(());
                 }
             }
@@ -284,7 +303,7 @@ impl Scope {
     /// How a run is stopped whose stack brings no grace of its own.
     pub(crate) fn stop_request(&self, child: &Child) -> StopRequest {
         let own = child.scope().is_some() || child.gate().grace().is_some();
-        let deadline = (!own).then(|| tokio::time::Instant::now() + self.grace);
+        let deadline = (!own).then(|| Instant::now() + self.grace);
         StopRequest {
             deadline,
             cap: *self.tree().budget().borrow(),
