@@ -9,19 +9,8 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{ChildStatus, HoldReason, LastExit, Slot, TaskContext, slot::Look};
+use super::{ChildStatus, HoldReason, LastExit, Slot, StopRequest, TaskContext, slot::Look};
 use crate::{FailureKind, StopCause, TaskExit, TaskFailure, policy::RestartType};
-
-/// How a stop is asked for.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct StopRequest {
-    /// When the run is dropped, if its own grace does not end sooner.
-    pub deadline: Option<Instant>,
-    /// What no extension may pass.
-    pub cap: Option<Instant>,
-    /// What ties the consequences to their cause; 0 for none.
-    pub correlation: u64,
-}
 
 /// What the gate answers to the question for the next run.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@ mod gate;
 mod helpers;
 mod memory;
 mod owner;
+mod request;
 mod slot;
 mod status;
 
@@ -20,9 +21,10 @@ use std::{
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-pub use gate::{Gate, NextRun, StartOutcome, StopRequest};
+pub use gate::{Gate, NextRun, StartOutcome};
 pub use helpers::Helper;
 pub use owner::{LifecycleEvent, Owner, Recorded, RunId};
+pub use request::StopRequest;
 pub(crate) use slot::{Slot, Wait};
 pub use status::{
     ChildSettings, ChildSnapshot, ChildStatus, HoldReason, LastExit, PollStatistics,

@@ -32,6 +32,10 @@ pub trait TaskFactoryExt: Service<TaskContext> + Sized {
     /// Waits until the service is ready and calls it: one run, or one life of a stack topped by a
     /// [`RestartLayer`](crate::RestartLayer).
     ///
+    /// Of a stack without a `RestartLayer` nobody tells the context that its run has ended, as the run may be
+    /// part of a larger one: its helper tasks and its state are then the caller's to look after, through
+    /// [`Gate::end_life`](crate::Gate::end_life).
+    ///
     /// In the place of tower's `oneshot`, whose future cannot be held across an await in a spawned async
     /// block once a stack has a timeout in it.
     fn run(self, ctx: TaskContext) -> RunFuture<Self, Self::Future> {

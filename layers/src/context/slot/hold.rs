@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    super::{HoldReason, LifecycleEvent, gate::StopRequest},
+    super::{HoldReason, LifecycleEvent, StopRequest},
     Slot,
     control::{Control, Hold, Phase},
     stop::{Stop, after},

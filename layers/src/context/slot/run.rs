@@ -9,7 +9,7 @@ use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    super::{LifecycleEvent, ReadinessPolicy, gate::StopRequest},
+    super::{LifecycleEvent, ReadinessPolicy, StopRequest},
     Slot,
     admission::Admission,
     control::{Control, Notes, Phase},

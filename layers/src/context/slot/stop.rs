@@ -5,7 +5,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::super::gate::StopRequest;
+use super::super::StopRequest;
 use crate::StopCause;
 
 /// A pending stop of a run: why, and when the run will be dropped.
