@@ -1,10 +1,12 @@
+use std::fmt;
+
 use crate::{
     meta::InvalidCommandMeta,
     spec::{InvalidId, SupervisorPath},
 };
 
 /// Why a tree could not be started, or a command not be carried out. Nothing has changed then.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SupervisorError {
     /// A child did not start; what had started was stopped again in reverse order.
@@ -103,4 +105,11 @@ pub enum SupervisorError {
     /// A runtime could not be made.
     #[error("cannot make a runtime: {0}")]
     Runtime(String),
+}
+
+/// As `Display`: a `main` that returns this error prints it so.
+impl fmt::Debug for SupervisorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }

@@ -10,7 +10,7 @@ use std::{
 use supervisor_layers::context::{Recorded, RunId};
 use tokio::{sync::Notify, time::Instant};
 
-use super::{EventKind, SupervisorEvent, log::log};
+use super::{EventKind, SupervisorEvent};
 use crate::spec::SupervisorPath;
 
 /// The tree's memory: a ring of compact records under one sequence.
@@ -118,7 +118,6 @@ impl Journal {
         let mut correlation = correlation;
         for kind in kinds {
             let kind = kind.into();
-            log(origin.path, &kind);
             sequence += 1;
             if correlation == 0 && opens(&kind) {
                 correlation = sequence;

@@ -7,4 +7,5 @@ mod stream;
 
 pub(crate) use journal::{Journal, Origin};
 pub use kind::{EventKind, SupervisorEvent, TreeEvent};
+pub(crate) use log::log;
 pub use stream::{EventItem, EventStream};

@@ -44,6 +44,7 @@ async fn drive(scope: Arc<Scope>, child: Arc<Child>, mut over: Over) {
     };
     // A destructor of the service that panics is not to be the task's end.
     let _ = catch_panic(move || drop(service));
+    gate.conclude();
     if cause == StopCause::Removal {
         scope.forget(&child);
     }

@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::Child;
 use crate::{
-    event::{Journal, Origin, TreeEvent},
+    event::{Journal, Origin, TreeEvent, log},
     meta::CommandMeta,
     shutdown::{ChildShutdown, ChildShutdownStatus, ShutdownStage},
     spec::{SupervisorPath, SupervisorSpec},
@@ -80,19 +80,23 @@ impl Tree {
     ///
     /// `true` for the first to ask.
     pub(crate) fn request_shutdown(&self, by: Option<&CommandMeta>) -> bool {
-        let first = !self.closing.swap(true, Ordering::AcqRel);
-        if first {
-            *lock(&self.requested) = by.cloned();
-            *lock(&self.asked_at) = Some(Instant::now());
-            self.limit(Instant::now() + self.total_timeout);
-            if let Some(by) = by {
-                let correlation = self.accepted("shutdown_tree", &SupervisorPath::root(), by);
-                self.correlation.store(correlation, Ordering::Release);
-            }
-            self.enter(ShutdownStage::RequestStop);
+        let mut reached = lock(&self.stage);
+        if self.closing.swap(true, Ordering::AcqRel) {
+            return false;
         }
+        // No stage can be entered before this one has been.
+        *reached = Some(ShutdownStage::RequestStop);
+        *lock(&self.requested) = by.cloned();
+        *lock(&self.asked_at) = Some(Instant::now());
+        self.limit(Instant::now() + self.total_timeout);
+        if let Some(by) = by {
+            let correlation = self.accepted("shutdown_tree", &SupervisorPath::root(), by);
+            self.correlation.store(correlation, Ordering::Release);
+        }
+        self.record_stage(ShutdownStage::RequestStop);
+        drop(reached);
         self.asked.cancel();
-        first
+        true
     }
 
     /// The root ended without being asked to.
@@ -149,12 +153,16 @@ impl Tree {
         let mut reached = lock(&self.stage);
         if *reached < Some(stage) {
             *reached = Some(stage);
-            self.record(
-                &SupervisorPath::root(),
-                TreeEvent::ShutdownStageEntered { stage },
-                self.correlation(),
-            );
+            self.record_stage(stage);
         }
+    }
+
+    fn record_stage(&self, stage: ShutdownStage) {
+        self.record(
+            &SupervisorPath::root(),
+            TreeEvent::ShutdownStageEntered { stage },
+            self.correlation(),
+        );
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -294,6 +302,7 @@ impl Tree {
 
     /// Records something about a supervisor, or about the tree.
     pub(crate) fn record(&self, path: &SupervisorPath, event: TreeEvent, correlation: u64) -> u64 {
+        log(path.as_str(), &event);
         let path = path.shared();
         let origin = Origin {
             path: &path,

@@ -208,6 +208,11 @@ impl Gate {
         }
     }
 
+    /// Says that no life follows: the child's task ends at the gate.
+    pub fn conclude(&self) {
+        self.slot.end_life(false);
+    }
+
     /// Ends, as aborted, whatever run and life the child has: for a task that was dropped with them. Its
     /// helpers are aborted, not awaited.
     pub fn abandon(&self) {

@@ -253,6 +253,12 @@ fn after(ctx: &TaskContext, result: Result<(), TaskFailure>, restart: RestartTyp
         discard(result);
         return Next::GoesOn;
     };
+    if matches!(
+        decision.action,
+        RestartAction::Quarantine { .. } | RestartAction::Fail | RestartAction::GiveUp
+    ) {
+        tracing::warn!(target: "rust_supervisor", path = ctx.path(), %decision, "down");
+    }
     // A restart by hand may have come while the helpers ended.
     let ended = ctx.slot().look(|look| look.is_ended());
     match decision.action {

@@ -89,6 +89,7 @@ where
             this.ctx
                 .slot()
                 .unhealthy(this.ctx.generation(), verdict.message().clone());
+            tracing::warn!(target: "rust_supervisor", path = this.ctx.path(), reason = %verdict, "unhealthy");
             if !this.ctx.slot().has_grace() {
                 catch_panic(|| this.run.set(None))?;
                 return Poll::Ready(Err(verdict.into()));
