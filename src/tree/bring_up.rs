@@ -248,7 +248,7 @@ impl Scope {
             if gate.is_ending() {
                 continue;
             }
-            let mut generation = gate.generation();
+            let generation = gate.generation();
             let lingers = child.runs_on();
             gate.hold_for_group(false);
             if child.is_over() {
@@ -265,12 +265,7 @@ impl Scope {
                 }
                 continue;
             }
-            while let StartOutcome::Exited(last) = gate.started(generation).await
-                && let Some(RestartAction::RestartGroup { .. } | RestartAction::Stop { .. }) =
-                    last.decision.map(|decision| decision.action)
-            {
-                generation = last.generation;
-            }
+            member_started(child, generation).await;
         }
     }
 
@@ -308,6 +303,29 @@ impl Scope {
             deadline,
             cap: *self.tree().budget().borrow(),
             correlation: self.tree().correlation(),
+        }
+    }
+}
+
+/// Waits until a member of a group has started, or will not by itself. One that no watchdog bounds, as it
+/// waits for a permit or has none in its stack, holds up those after it for its start timeout only.
+async fn member_started(child: &Child, mut generation: u64) {
+    let gate = child.gate();
+    let started = async {
+        while let StartOutcome::Exited(last) = gate.started(generation).await
+            && let Some(RestartAction::RestartGroup { .. } | RestartAction::Stop { .. }) =
+                last.decision.map(|decision| decision.action)
+        {
+            generation = last.generation;
+        }
+    };
+    let mut started = std::pin::pin!(started);
+    let Some(limit) = child.start_timeout() else {
+        return started.await;
+    };
+    while tokio::time::timeout(limit, started.as_mut()).await.is_err() {
+        if !gate.is_active() || gate.start_timeout().is_none() {
+            return;
         }
     }
 }
