@@ -15,10 +15,7 @@ pub(super) fn spawn(scope: &Arc<Scope>, child: &Arc<Child>) {
         child: child.clone(),
         finished: false,
     };
-    let task = scope
-        .tree()
-        .tasks
-        .spawn(drive(scope.clone(), child.clone(), over));
+    let task = tokio::spawn(drive(scope.clone(), child.clone(), over));
     child.started(task.abort_handle());
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use supervisor_layers::TaskExit;
 use tokio::{sync::watch, time::Instant};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::Child;
 use crate::{
@@ -22,8 +22,6 @@ use crate::{
 /// What all supervisors of one tree share.
 pub(crate) struct Tree {
     pub(crate) journal: Arc<Journal>,
-    /// Every task of every child.
-    pub(crate) tasks: TaskTracker,
     instances: AtomicU64,
     closing: AtomicBool,
     by_itself: AtomicBool,
@@ -52,7 +50,6 @@ impl Tree {
                 settings.journal_capacity,
                 settings.event_channel_capacity,
             )),
-            tasks: TaskTracker::new(),
             instances: AtomicU64::new(0),
             closing: AtomicBool::new(false),
             by_itself: AtomicBool::new(false),
