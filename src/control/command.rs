@@ -109,13 +109,10 @@ impl SupervisorHandle {
         path: impl Into<SupervisorPath>,
         by: &CommandMeta,
     ) -> Result<CommandOutcome, SupervisorError> {
-        let path = path.into();
-        let target = self.target(&path);
-        self.command(
+        self.on_child(
             "restart_child",
-            path,
+            path.into(),
             by,
-            target,
             |Target { scope, child }, correlation| async move {
                 let gate = child.gate();
                 let generation = gate.generation();
@@ -150,13 +147,10 @@ impl SupervisorHandle {
         path: impl Into<SupervisorPath>,
         by: &CommandMeta,
     ) -> Result<CommandOutcome, SupervisorError> {
-        let path = path.into();
-        let target = self.target(&path);
-        self.command(
+        self.on_child(
             "pause_child",
-            path,
+            path.into(),
             by,
-            target,
             |Target { scope, child }, correlation| async move {
                 let gate = child.gate();
                 match gate.status() {
@@ -239,12 +233,10 @@ impl SupervisorHandle {
         if path.is_root() {
             return self.resume_root(path, by).await;
         }
-        let target = self.target(&path);
-        self.command(
+        self.on_child(
             "resume_child",
             path,
             by,
-            target,
             |Target { scope, child }, correlation| async move {
                 let gate = child.gate();
                 let change = match gate.release_with(correlation) {
@@ -325,6 +317,22 @@ impl SupervisorHandle {
             scope: parent,
             child,
         })
+    }
+
+    /// A command on one child.
+    async fn on_child<F, Fut>(
+        &self,
+        command: &'static str,
+        path: SupervisorPath,
+        by: &CommandMeta,
+        carry_out: F,
+    ) -> Result<CommandOutcome, SupervisorError>
+    where
+        F: FnOnce(Target, u64) -> Fut,
+        Fut: Future<Output = Result<(TaskContext, Change), SupervisorError>> + Send + 'static,
+    {
+        let target = self.target(&path);
+        self.command(command, path, by, target, carry_out).await
     }
 
     /// Takes a command in, carries it out in a task of its own, and records how it went.

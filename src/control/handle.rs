@@ -253,17 +253,21 @@ impl SupervisorHandle {
             biased;
             report = wait(&mut control) => report,
             report = self.ended() => {
-                // The first report is the one.
-                self.shared.control.send_if_modified(|first| {
-                    let none = first.is_none();
-                    if none {
-                        *first = Some(Arc::new(report.clone()));
-                    }
-                    none
-                });
+                self.tell(report.clone());
                 report
             }
         }
+    }
+
+    /// What everybody who joins is told: the first report is the one.
+    fn tell(&self, report: RuntimeExitReport) {
+        self.shared.control.send_if_modified(|first| {
+            let none = first.is_none();
+            if none {
+                *first = Some(Arc::new(report));
+            }
+            none
+        });
     }
 
     pub(super) async fn ended(&self) -> RuntimeExitReport {
@@ -306,13 +310,7 @@ impl SupervisorHandle {
             uptime: self.tree().journal.uptime(),
             shutdown: None,
         };
-        self.shared.control.send_if_modified(|first| {
-            let none = first.is_none();
-            if none {
-                *first = Some(Arc::new(report));
-            }
-            none
-        });
+        self.tell(report);
         self.tree().completed(
             "shutdown",
             &SupervisorPath::root(),
