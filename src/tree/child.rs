@@ -15,7 +15,9 @@ use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 use tower_layer::Layer;
 
 use super::{Scope, core::ScopeCore, shared::lock, supervise::SupervisorService};
-use crate::spec::{BoxedChild, Build, ChildSpec, OnFuseBlown, SupervisionStrategy, SupervisorPath};
+use crate::spec::{
+    BoxedChild, Build, ChildSpec, OnFuseBlown, SupervisionStrategy, SupervisorPath, SupervisorSpec,
+};
 
 /// A child that was added: its declaration, its slot, and its task while it has one.
 pub(crate) struct Child {
@@ -52,6 +54,25 @@ pub(crate) enum ChildKind {
     Supervisor(Arc<Scope>),
 }
 
+/// What a declaration says of a child whatever it runs.
+pub(super) struct AsChild {
+    policy: ChildPolicy,
+    significant: bool,
+    depends_on: Vec<String>,
+    tags: Vec<String>,
+}
+
+impl AsChild {
+    pub(super) fn of(supervisor: &SupervisorSpec) -> Self {
+        Self {
+            policy: supervisor.policy,
+            significant: supervisor.significant,
+            depends_on: supervisor.depends_on.clone(),
+            tags: supervisor.tags.clone(),
+        }
+    }
+}
+
 impl Child {
     pub(super) fn worker(
         spec: ChildSpec,
@@ -60,45 +81,62 @@ impl Child {
         strategy: SupervisionStrategy,
     ) -> Arc<Self> {
         let path = core.path.child(&spec.id);
-        Arc::new(Self {
-            ctx: context(&path, core, strategy, spec.readiness),
-            level,
-            kind: ChildKind::Worker(spec.build),
+        let as_child = AsChild {
+            policy: spec.policy,
             significant: spec.significant,
             depends_on: spec.depends_on,
             tags: spec.tags,
-            policy: spec.policy,
-            readiness: spec.readiness,
-            on_fuse_blown: spec.on_fuse_blown,
-            task: Mutex::default(),
-            over: AtomicBool::new(true),
-            leaving: AtomicBool::new(false),
-            ended: Notify::new(),
-            asked: Mutex::default(),
-            accounted: AtomicBool::new(false),
-        })
+        };
+        Self::new(
+            context(&path, core, strategy, spec.readiness),
+            level,
+            ChildKind::Worker(spec.build),
+            as_child,
+            spec.readiness,
+            spec.on_fuse_blown,
+        )
     }
 
     pub(super) fn supervisor(
         scope: Arc<Scope>,
+        as_child: AsChild,
         level: Option<usize>,
         core: &Arc<ScopeCore>,
         strategy: SupervisionStrategy,
     ) -> Arc<Self> {
         let readiness = ReadinessPolicy::Explicit;
-        Arc::new(Self {
-            ctx: context(scope.path(), core, strategy, readiness),
+        let on_fuse_blown = match as_child.policy.quarantine {
+            Some(_) => OnFuseBlown::Quarantine,
+            None => OnFuseBlown::Escalate,
+        };
+        Self::new(
+            context(scope.path(), core, strategy, readiness),
             level,
-            significant: scope.as_child.significant,
-            depends_on: scope.as_child.depends_on.clone(),
-            tags: scope.as_child.tags.clone(),
-            policy: scope.as_child.policy,
+            ChildKind::Supervisor(scope),
+            as_child,
             readiness,
-            on_fuse_blown: match scope.as_child.policy.quarantine {
-                Some(_) => OnFuseBlown::Quarantine,
-                None => OnFuseBlown::Escalate,
-            },
-            kind: ChildKind::Supervisor(scope),
+            on_fuse_blown,
+        )
+    }
+
+    fn new(
+        ctx: TaskContext,
+        level: Option<usize>,
+        kind: ChildKind,
+        as_child: AsChild,
+        readiness: ReadinessPolicy,
+        on_fuse_blown: OnFuseBlown,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            ctx,
+            level,
+            kind,
+            significant: as_child.significant,
+            depends_on: as_child.depends_on,
+            tags: as_child.tags,
+            policy: as_child.policy,
+            readiness,
+            on_fuse_blown,
             task: Mutex::default(),
             over: AtomicBool::new(true),
             leaving: AtomicBool::new(false),

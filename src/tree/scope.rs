@@ -8,9 +8,11 @@ use std::{
     time::Duration,
 };
 
-use supervisor_layers::{ChildPolicy, Gate};
+use supervisor_layers::Gate;
 
-use super::{Child, Tree, core::ScopeCore, driver, order::start_order, shared::lock};
+use super::{
+    Child, Tree, child::AsChild, core::ScopeCore, driver, order::start_order, shared::lock,
+};
 use crate::{
     SupervisorError,
     event::TreeEvent,
@@ -31,17 +33,10 @@ pub(crate) struct Scope {
     pub(super) grace: Duration,
     pub(super) abort_wait: Duration,
     pub(super) dynamic: DynamicChildren,
-    pub(super) as_child: AsChild,
+    /// Levels of declared supervisors below this one.
+    height: u32,
     children: Mutex<Children>,
     group_restarts: AtomicU64,
-}
-
-/// What a supervisor is as a child of its own.
-pub(super) struct AsChild {
-    pub(super) policy: ChildPolicy,
-    pub(super) significant: bool,
-    pub(super) depends_on: Vec<String>,
-    pub(super) tags: Vec<String>,
 }
 
 /// The children, by instance, which is their start order, and by name.
@@ -99,12 +94,15 @@ impl Scope {
                 Member::Child(child) => Child::worker(child, level, &core, spec.strategy),
                 Member::Supervisor(supervisor) => {
                     let path = path.child(&supervisor.id);
+                    let as_child = AsChild::of(&supervisor);
                     let scope = Self::build(supervisor, &path, tree)?;
-                    Child::supervisor(scope, level, &core, spec.strategy)
+                    Child::supervisor(scope, as_child, level, &core, spec.strategy)
                 }
             };
             children.insert(child);
         }
+        let declared = children.by_instance.values();
+        let height = declared.map(|child| child.height()).max().unwrap_or(0);
         Ok(Arc::new(Self {
             core,
             strategy: spec.strategy,
@@ -114,12 +112,7 @@ impl Scope {
             grace: spec.grace,
             abort_wait: spec.abort_wait,
             dynamic: spec.dynamic,
-            as_child: AsChild {
-                policy: spec.policy,
-                significant: spec.significant,
-                depends_on: spec.depends_on,
-                tags: spec.tags,
-            },
+            height,
             children: Mutex::new(children),
             group_restarts: AtomicU64::new(0),
         }))
@@ -166,11 +159,7 @@ impl Scope {
     }
 
     pub(super) fn height(&self) -> u32 {
-        self.children()
-            .iter()
-            .map(|child| child.height())
-            .max()
-            .unwrap_or(0)
+        self.height
     }
 
     pub(super) fn set_live(&self, live: bool) {
