@@ -450,20 +450,6 @@ async fn a_child_added_while_its_group_restarts_runs_once_and_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bare_stack_runs_again_with_its_group() {
-    let board = Switchboard::new();
-    let bare = |ctx: TaskContext| async move { ctx.cancelled().await };
-    let tree = SupervisorSpec::one_for_all("t")
-        .child(ChildSpec::new("bare", service_fn(bare)))
-        .child(at_once(board.child("a")));
-    let handle = start(tree).await;
-    board.fail("a");
-    running(&handle, "bare", 2).await;
-    running(&handle, "a", 2).await;
-    assert!(shut_down(&handle).await.clean);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_group_may_contain_supervisors() {
     let board = Switchboard::new();
     let inner = SupervisorSpec::one_for_one("n")
@@ -502,21 +488,4 @@ async fn a_child_that_comes_and_fails_while_its_siblings_restart_takes_none_of_t
     running(&handle, "b", 2).await;
     assert_eq!(intensity_used(&handle), 2);
     assert!(shut_down(&handle).await.clean);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_supervisor_that_runs_again_ends_no_group_restart_that_had_not_begun() {
-    let board = Switchboard::new();
-    let nested = SupervisorSpec::one_for_one("s").child(board.child("a"));
-    let handle = start(SupervisorSpec::one_for_one("t").supervisor(nested)).await;
-    within(handle.restart_child("s", &by())).await.unwrap();
-    running(&handle, "s/a", 2).await;
-    running(&handle, "s", 2).await;
-    let mut events = handle.subscribe_events_from(1);
-    assert!(shut_down(&handle).await.clean);
-    while let Some(item) = events.next().await {
-        let kind = item.event().unwrap().kind;
-        let ended = matches!(kind, EventKind::Tree(TreeEvent::GroupRestartEnded { .. }));
-        assert!(!ended, "{kind:?}");
-    }
 }

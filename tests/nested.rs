@@ -5,8 +5,8 @@ mod support;
 use std::sync::{Arc, Mutex, mpsc};
 
 use rust_supervisor::{
-    ChildPolicy, ChildSpec, ExitOutcome, RestartType, SupervisorError, SupervisorHandle,
-    SupervisorSpec, TaskContext, ms, secs,
+    ChildPolicy, ChildSpec, EventKind, ExitOutcome, RestartType, SupervisorError, SupervisorHandle,
+    SupervisorSpec, TaskContext, TreeEvent, ms, secs,
 };
 use support::{Switchboard, by, comes_to, deaf, running, shut_down, start, until, within};
 
@@ -278,4 +278,21 @@ async fn later_starts_that_fail_are_retried_with_commands_getting_through() {
     assert_eq!(generation(&handle, "n"), 2);
     assert_eq!(handle.child_state("n/a").unwrap().status.as_str(), "paused");
     assert!(shut_down(&handle).await.clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_supervisor_that_runs_again_ends_no_group_restart_that_had_not_begun() {
+    let board = Switchboard::new();
+    let nested = SupervisorSpec::one_for_one("s").child(board.child("a"));
+    let handle = start(SupervisorSpec::one_for_one("t").supervisor(nested)).await;
+    within(handle.restart_child("s", &by())).await.unwrap();
+    running(&handle, "s/a", 2).await;
+    running(&handle, "s", 2).await;
+    let mut events = handle.subscribe_events_from(1);
+    assert!(shut_down(&handle).await.clean);
+    while let Some(item) = events.next().await {
+        let kind = item.event().unwrap().kind;
+        let ended = matches!(kind, EventKind::Tree(TreeEvent::GroupRestartEnded { .. }));
+        assert!(!ended, "{kind:?}");
+    }
 }
