@@ -430,3 +430,44 @@ async fn a_pools_replicas_stop_side_by_side() {
     assert!(result.clean);
     assert_eq!(result.report.took, secs(3));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_removes_a_child_that_is_being_removed_learns_that_it_was_so_already() {
+    let slow = ChildSpec::worker("a", |ctx: TaskContext| async move {
+        ctx.cancelled().await;
+        tokio::time::sleep(secs(1)).await;
+    });
+    let handle = start(SupervisorSpec::one_for_one("t").child(slow)).await;
+    let by = by();
+    let (first, second) = within(async {
+        tokio::join!(handle.remove_child("a", &by), handle.remove_child("a", &by))
+    })
+    .await;
+    assert_eq!(first.unwrap().change, Change::Done);
+    assert_eq!(second.unwrap().change, Change::AlreadySo);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_comes_to_depend_on_a_child_that_is_being_removed_or_held() {
+    let slow = ChildSpec::worker("a", |ctx: TaskContext| async move {
+        ctx.cancelled().await;
+        tokio::time::sleep(secs(1)).await;
+    });
+    let tree = SupervisorSpec::one_for_one("t")
+        .child(slow)
+        .child(ChildSpec::worker("held", idle));
+    let handle = start(tree).await;
+    within(handle.pause_child("held", &by())).await.unwrap();
+    let (meta, other) = (by(), handle.clone());
+    let removal = tokio::spawn(async move { other.remove_child("a", &meta).await });
+    comes_to(&handle, "a", "stopping").await;
+    for on in ["a", "held"] {
+        let dependant = ChildSpec::worker("b", idle).depends_on([on]);
+        let error = within(handle.add_child("/", dependant, &by())).await;
+        let Err(SupervisorError::InvalidDependency { on: named, .. }) = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(named, on);
+    }
+    within(removal).await.unwrap().unwrap();
+}

@@ -355,6 +355,10 @@ async fn giving_up_may_shut_down_the_whole_tree() {
     board.fail("a");
     let report = within(handle.join()).await;
     assert!(report.shutdown.unwrap().clean);
+    let ExitOutcome::GaveUp { reason } = report.outcome else {
+        panic!("{:?}", report.outcome)
+    };
+    assert!(reason.contains("/n gave up"), "{reason}");
     assert_eq!(board.log()[2..], ["!a1", "-first1"]);
 }
 

@@ -65,34 +65,18 @@ impl SupervisorHandle {
         path: impl Into<SupervisorPath>,
         by: &CommandMeta,
     ) -> Result<CommandOutcome, SupervisorError> {
-        let path = path.into();
-        let target = self.target(&path).and_then(|target| {
-            let dependants = target.scope.dependants(path.id());
-            if dependants.is_empty() {
-                return Ok(target);
-            }
-            let dependants: Vec<_> = dependants.iter().map(SupervisorPath::as_str).collect();
-            Err(SupervisorError::HasDependants {
-                path: path.clone(),
-                dependants: dependants.join(", "),
-            })
-        });
-        self.command(
+        self.on_child(
             "remove_child",
-            path,
+            path.into(),
             by,
-            target,
             |Target { scope, child }, correlation| async move {
-                scope.remove(&child, correlation).await;
-                let ended = child.is_gone();
-                Ok((
-                    child.ctx.clone(),
-                    if ended {
-                        Change::Done
-                    } else {
-                        Change::Lingering
-                    },
-                ))
+                let first = scope.remove(&child, correlation).await?;
+                let change = match (first, child.is_gone()) {
+                    (_, false) => Change::Lingering,
+                    (true, true) => Change::Done,
+                    (false, true) => Change::AlreadySo,
+                };
+                Ok((child.ctx.clone(), change))
             },
         )
         .await

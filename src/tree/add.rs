@@ -17,7 +17,8 @@ impl Scope {
         match self.first_start(&child).await {
             Ok(()) => Ok(child),
             Err(not_started) => {
-                self.remove(&child, correlation).await;
+                // Whoever came to depend on it meanwhile does so on nobody.
+                self.evict(&child, correlation).await;
                 Err(SupervisorError::StartFailed {
                     path: child.path(),
                     reason: not_started.to_string(),
@@ -27,10 +28,27 @@ impl Scope {
     }
 
     /// Ends a child and takes it out. One whose run cannot be ended is taken out all the same, and stays
-    /// accounted for until it has ended.
-    pub(crate) async fn remove(self: &Arc<Self>, child: &Arc<Child>, correlation: u64) {
+    /// accounted for until it has ended. `false`: somebody else took it out meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Siblings that depend on it; nothing has changed then.
+    pub(crate) async fn remove(
+        self: &Arc<Self>,
+        child: &Arc<Child>,
+        correlation: u64,
+    ) -> Result<bool, SupervisorError> {
+        let first = self.let_go(child)?;
+        if first {
+            self.evict(child, correlation).await;
+        } else {
+            self.take_down(child, StopCause::Removal).await;
+        }
+        Ok(first)
+    }
+
+    async fn evict(self: &Arc<Self>, child: &Arc<Child>, correlation: u64) {
         child.gate().correlate(correlation);
-        self.let_go(child);
         self.take_down(child, StopCause::Removal).await;
         self.dismiss(child);
     }

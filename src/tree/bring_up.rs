@@ -142,11 +142,13 @@ impl Scope {
         }
     }
 
-    /// The child that wishes so. A notice is old when its child has run since, in another's group restart.
+    /// The child that wishes so. A notice is old when its child has run since, or a group restart has it
+    /// start again already.
     fn waiting(&self, instance: u64, generation: u64) -> Option<Arc<Child>> {
         let child = self.by_instance(instance)?;
         let gate = child.gate();
-        (gate.generation() == generation && gate.waits_for_group()).then_some(child)
+        let waits = gate.generation() == generation && gate.waits_for_group();
+        (waits && !child.is_regrouped(generation)).then_some(child)
     }
 
     fn group_of(&self, failed: &Child) -> Vec<Arc<Child>> {
@@ -181,11 +183,11 @@ impl Scope {
                 self.begin_group(&failed, group.len(), delay);
                 self.stop_group(&group).await;
                 // Members that failed before they could be stopped start again with the others.
-                let longest = self.core.take_restarts(&in_group);
+                let longest = group.iter().filter_map(|child| child.regroup()).max();
                 delay = delay
                     .saturating_sub(since.elapsed())
                     .max(own_delay)
-                    .max(longest);
+                    .max(longest.unwrap_or_default());
                 since = Instant::now();
                 // A child that was added meanwhile may fail before all that stand before it have started.
                 members.retain(|child| {
@@ -301,7 +303,7 @@ impl Scope {
         let deadline = (!own).then(|| Instant::now() + self.grace);
         StopRequest {
             deadline,
-            cap: *self.tree().budget().borrow(),
+            cap: Some(self.tree().stop_cap()),
             correlation: self.tree().correlation(),
         }
     }

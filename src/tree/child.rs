@@ -2,13 +2,13 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use supervisor_layers::{
-    ChildPolicy, Gate, RestartType, SupervisedLayer, TaskContext,
+    ChildPolicy, Gate, RestartAction, RestartType, SupervisedLayer, TaskContext,
     context::{ContextSpec, ReadinessPolicy},
 };
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
@@ -37,6 +37,8 @@ pub(crate) struct Child {
     ended: Notify,
     asked: Mutex<Option<Asked>>,
     accounted: AtomicBool,
+    /// Up to which run its group has restarted with it.
+    regrouped: AtomicU64,
 }
 
 /// Since when a child is being ended, and whether a run of it was alive then.
@@ -143,6 +145,7 @@ impl Child {
             ended: Notify::new(),
             asked: Mutex::default(),
             accounted: AtomicBool::new(false),
+            regrouped: AtomicU64::new(0),
         })
     }
 
@@ -197,9 +200,32 @@ impl Child {
         self.on_fuse_blown
     }
 
-    /// Levels of supervisors from here down; each adds its own wait to the end of a shutdown.
+    /// How many levels of supervisors there may be from here down; each adds its own wait to the end of a
+    /// shutdown.
     pub(super) fn height(&self) -> u32 {
-        self.scope().map_or(0, |scope| 1 + scope.height())
+        self.scope().map_or(0, |scope| scope.height())
+    }
+
+    // Its group.
+
+    /// A group restart has the child start again, whatever it failed with before: its notice may come
+    /// later. Answers the delay that failure asked for, if nobody has heeded it yet.
+    pub(super) fn regroup(&self) -> Option<Duration> {
+        let gate = self.gate();
+        let generation = gate.generation();
+        let before = self.regrouped.swap(generation, Ordering::AcqRel);
+        match gate.last_decision()? {
+            (of, decision) if of == generation && of > before => match decision.action {
+                RestartAction::RestartGroup { delay } => Some(delay),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether a group restart has taken in how this run ended.
+    pub(super) fn is_regrouped(&self, generation: u64) -> bool {
+        self.regrouped.load(Ordering::Acquire) >= generation
     }
 
     // Its task.

@@ -94,21 +94,6 @@ impl ScopeCore {
         }
     }
 
-    /// Takes the wishes of these children for a group restart, and answers the longest delay among them.
-    pub(super) fn take_restarts(&self, of: impl Fn(u64) -> bool) -> Duration {
-        let mut longest = Duration::ZERO;
-        lock(&self.notices).retain(|notice| match notice {
-            Notice::Restart {
-                instance, delay, ..
-            } if of(*instance) => {
-                longest = longest.max(*delay);
-                false
-            }
-            _ => true,
-        });
-        longest
-    }
-
     pub(super) fn forget_notices(&self) {
         lock(&self.notices).clear();
     }

@@ -116,6 +116,10 @@ async fn run(
         ExitOutcome::Finished if !scope.tree().ended_by_itself() => ExitOutcome::ShutDown,
         outcome => outcome,
     };
+    let outcome = match scope.tree().gave_up() {
+        Some(reason) => ExitOutcome::GaveUp { reason },
+        None => outcome,
+    };
     let shutdown = reconcile(&scope, began);
     end.tell(outcome, Some(shutdown));
 }

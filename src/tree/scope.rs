@@ -33,8 +33,8 @@ pub(crate) struct Scope {
     pub(super) grace: Duration,
     pub(super) abort_wait: Duration,
     pub(super) dynamic: DynamicChildren,
-    /// Levels of declared supervisors below this one.
-    height: u32,
+    /// Levels of supervisors above this one.
+    depth: u32,
     children: Mutex<Children>,
     group_restarts: AtomicU64,
 }
@@ -101,8 +101,8 @@ impl Scope {
             };
             children.insert(child);
         }
-        let declared = children.by_instance.values();
-        let height = declared.map(|child| child.height()).max().unwrap_or(0);
+        let depth = u32::try_from(path.segments().count()).unwrap_or(u32::MAX);
+        tree.note_depth(depth);
         Ok(Arc::new(Self {
             core,
             strategy: spec.strategy,
@@ -112,7 +112,7 @@ impl Scope {
             grace: spec.grace,
             abort_wait: spec.abort_wait,
             dynamic: spec.dynamic,
-            height,
+            depth,
             children: Mutex::new(children),
             group_restarts: AtomicU64::new(0),
         }))
@@ -136,12 +136,7 @@ impl Scope {
     }
 
     pub(crate) fn child(&self, id: &str) -> Option<Arc<Child>> {
-        let children = lock(&self.children);
-        children
-            .names
-            .get(id)
-            .and_then(|instance| children.by_instance.get(instance))
-            .cloned()
+        lock(&self.children).by_name(id).cloned()
     }
 
     /// The child at a path relative to here.
@@ -159,7 +154,7 @@ impl Scope {
     }
 
     pub(super) fn height(&self) -> u32 {
-        self.height
+        self.tree().depth().saturating_sub(self.depth) + 1
     }
 
     pub(super) fn set_live(&self, live: bool) {
@@ -208,15 +203,19 @@ impl Scope {
         if children.names.contains_key(spec.id.as_str()) {
             return Err(SupervisorError::DuplicateId { path });
         }
-        if let Some(on) = spec
-            .depends_on
-            .iter()
-            .find(|on| !children.names.contains_key(on.as_str()))
-        {
+        for on in &spec.depends_on {
+            let reason = match children.by_name(on) {
+                None => "there is no such sibling",
+                Some(sibling) if sibling.is_leaving() => "it is being removed",
+                Some(sibling) if sibling.gate().is_held() => {
+                    "it is held down, and would have to start before"
+                }
+                Some(_) => continue,
+            };
             return Err(SupervisorError::InvalidDependency {
                 path,
                 on: on.clone(),
-                reason: "there is no such sibling",
+                reason,
             });
         }
         let child = Child::worker(spec, None, &self.core, self.strategy);
@@ -251,10 +250,21 @@ impl Scope {
         launched
     }
 
-    /// A child that is about to be taken out is launched no more.
-    pub(super) fn let_go(&self, child: &Child) {
-        let _children = lock(&self.children);
+    /// A child that is about to be taken out is launched no more. `false`: somebody takes it out already.
+    pub(super) fn let_go(&self, child: &Child) -> Result<bool, SupervisorError> {
+        let children = lock(&self.children);
+        if child.is_leaving() {
+            return Ok(false);
+        }
+        let dependants = children.dependants(child.ctx.id());
+        if !dependants.is_empty() {
+            return Err(SupervisorError::HasDependants {
+                path: child.path(),
+                dependants: dependants.join(", "),
+            });
+        }
         child.leave();
+        Ok(true)
     }
 
     /// All below, each supervisor before its children.
@@ -292,21 +302,6 @@ impl Scope {
         }
     }
 
-    /// Who of the children names `id` in `depends_on`.
-    pub(crate) fn dependants(&self, id: &str) -> Vec<SupervisorPath> {
-        let children = lock(&self.children);
-        if !children.depended_on.contains_key(id) {
-            return Vec::new();
-        }
-        let names = |child: &&Arc<Child>| child.depends_on.iter().any(|on| on == id);
-        children
-            .by_instance
-            .values()
-            .filter(names)
-            .map(|child| child.path())
-            .collect()
-    }
-
     /// For another life: dynamic children are gone.
     pub(super) fn drop_dynamic(&self) {
         let dynamic: Vec<_> = self
@@ -325,6 +320,10 @@ impl Scope {
 }
 
 impl Children {
+    fn by_name(&self, id: &str) -> Option<&Arc<Child>> {
+        self.by_instance.get(self.names.get(id)?)
+    }
+
     fn insert(&mut self, child: Arc<Child>) {
         for on in &child.depends_on {
             *self.depended_on.entry(on.clone()).or_default() += 1;
@@ -332,6 +331,19 @@ impl Children {
         self.names
             .insert(child.ctx.id().into(), child.ctx.instance());
         self.by_instance.insert(child.ctx.instance(), child);
+    }
+
+    /// Who names `id` in `depends_on`.
+    fn dependants(&self, id: &str) -> Vec<String> {
+        if !self.depended_on.contains_key(id) {
+            return Vec::new();
+        }
+        let names = |child: &&Arc<Child>| child.depends_on.iter().any(|on| on == id);
+        self.by_instance
+            .values()
+            .filter(names)
+            .map(|child| child.path().to_string())
+            .collect()
     }
 
     fn remove(&mut self, child: &Child) -> bool {

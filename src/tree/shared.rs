@@ -2,7 +2,7 @@ use std::{
     any::Any,
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -23,6 +23,7 @@ use crate::{
 pub(crate) struct Tree {
     pub(crate) journal: Arc<Journal>,
     instances: AtomicU64,
+    depth: AtomicU32,
     closing: AtomicBool,
     by_itself: AtomicBool,
     started: AtomicBool,
@@ -37,9 +38,10 @@ pub(crate) struct Tree {
     correlation: AtomicU64,
     budget: watch::Sender<Option<Instant>>,
     ended: Mutex<Vec<ChildShutdown>>,
-    /// Removed children whose run could not be ended.
-    lingering: Mutex<Vec<Arc<Child>>>,
+    /// Removed children whose run could not be ended; none once the tree has ended.
+    lingering: Mutex<Option<Vec<Arc<Child>>>>,
     first_failure: Mutex<Option<(SupervisorPath, String)>>,
+    gave_up: Mutex<Option<String>>,
 }
 
 impl Tree {
@@ -51,6 +53,7 @@ impl Tree {
                 settings.event_channel_capacity,
             )),
             instances: AtomicU64::new(0),
+            depth: AtomicU32::new(0),
             closing: AtomicBool::new(false),
             by_itself: AtomicBool::new(false),
             started: AtomicBool::new(false),
@@ -63,9 +66,20 @@ impl Tree {
             correlation: AtomicU64::new(0),
             budget: watch::Sender::new(None),
             ended: Mutex::default(),
-            lingering: Mutex::default(),
+            lingering: Mutex::new(Some(Vec::new())),
             first_failure: Mutex::default(),
+            gave_up: Mutex::default(),
         })
+    }
+
+    /// There is, or was, a supervisor so many levels below the root.
+    pub(super) fn note_depth(&self, depth: u32) {
+        self.depth.fetch_max(depth, Ordering::Relaxed);
+    }
+
+    /// How many levels below the root the deepest supervisor stands.
+    pub(super) fn depth(&self) -> u32 {
+        self.depth.load(Ordering::Relaxed)
     }
 
     /// A number for an addition of a child.
@@ -94,6 +108,18 @@ impl Tree {
         drop(reached);
         self.asked.cancel();
         true
+    }
+
+    /// A supervisor below the root gives up for the whole tree.
+    pub(super) fn give_up(&self, reason: String) {
+        if self.request_shutdown(None) {
+            *lock(&self.gave_up) = Some(reason);
+        }
+    }
+
+    /// Why a supervisor below the root gave up for the whole tree.
+    pub(super) fn gave_up(&self) -> Option<String> {
+        lock(&self.gave_up).take()
     }
 
     /// The root ended without being asked to.
@@ -177,6 +203,12 @@ impl Tree {
         });
     }
 
+    /// What no run that is asked to stop now can extend its stop beyond.
+    pub(super) fn stop_cap(&self) -> Instant {
+        let budget = *self.budget.borrow();
+        budget.unwrap_or_else(|| Instant::now() + self.total_timeout)
+    }
+
     pub(super) fn budget(&self) -> watch::Receiver<Option<Instant>> {
         self.budget.subscribe()
     }
@@ -230,23 +262,30 @@ impl Tree {
     }
 
     pub(super) fn note_lingering(&self, child: &Arc<Child>) {
-        lock(&self.lingering).push(child.clone());
+        if let Some(lingering) = lock(&self.lingering).as_mut() {
+            lingering.push(child.clone());
+        }
     }
 
     pub(crate) fn lingering(&self) -> Vec<Arc<Child>> {
         let mut lingering = lock(&self.lingering);
+        let Some(lingering) = lingering.as_mut() else {
+            return Vec::new();
+        };
         lingering.retain(|child| !child.is_gone());
         lingering.clone()
     }
 
     /// The same for the last time: a child leads back to its tree, and neither is to keep the other.
     pub(super) fn take_lingering(&self) -> Vec<Arc<Child>> {
-        std::mem::take(&mut *lock(&self.lingering))
+        lock(&self.lingering).take().unwrap_or_default()
     }
 
     /// The innermost child that did not start is the one to name.
     pub(super) fn note_start_failure(&self, path: &SupervisorPath, reason: String) {
-        lock(&self.first_failure).get_or_insert_with(|| (path.clone(), reason));
+        if !self.has_started() {
+            lock(&self.first_failure).get_or_insert_with(|| (path.clone(), reason));
+        }
     }
 
     pub(super) fn start_failure(&self) -> Option<(SupervisorPath, String)> {

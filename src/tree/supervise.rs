@@ -129,7 +129,8 @@ fn give_up(scope: &Scope, ctx: &TaskContext, reason: &Arc<str>) -> TaskFailure {
     match policy {
         EscalationPolicy::EscalateToParent => {}
         EscalationPolicy::ShutdownTree => {
-            scope.tree().request_shutdown(None);
+            let reason = format!("{} gave up: {reason}", scope.path());
+            scope.tree().give_up(reason);
         }
         EscalationPolicy::QuarantineScope => {
             ctx.gate()

@@ -10,7 +10,10 @@ use std::{
 use tokio::time::Instant;
 
 use super::{ChildStatus, HoldReason, LastExit, Slot, StopRequest, TaskContext, slot::Look};
-use crate::{FailureKind, StopCause, TaskExit, TaskFailure, policy::RestartType};
+use crate::{
+    FailureKind, StopCause, TaskExit, TaskFailure,
+    policy::{RestartDecision, RestartType},
+};
 
 /// What the gate answers to the question for the next run.
 #[derive(Debug, Clone)]
@@ -250,7 +253,7 @@ impl Gate {
     /// Waits until the child's run is ready. `Err` with its status once it is down for good or held.
     pub async fn ready(&self) -> Result<u64, ChildStatus> {
         self.until(|look| {
-            if look.is_running() && look.has_started() {
+            if look.is_running() && look.has_started() && !look.is_stopping() {
                 Some(Ok(look.generation()))
             } else if !look.is_active()
                 && (look.is_held() || look.is_ended() || look.end().is_some())
@@ -342,6 +345,14 @@ impl Gate {
     /// How the last run that ended did so.
     pub fn last_exit(&self) -> Option<TaskExit> {
         self.slot.look(|look| Some(look.last_exit()?.exit))
+    }
+
+    /// What was decided at the end of the last run that ended, and which that was.
+    pub fn last_decision(&self) -> Option<(u64, RestartDecision)> {
+        self.slot.look(|look| {
+            let last = look.last_exit()?;
+            Some((last.generation, last.decision?))
+        })
     }
 
     /// Whether a helper task of the current or the last run is alive.

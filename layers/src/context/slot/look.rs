@@ -51,6 +51,10 @@ impl Look<'_> {
         self.control.phase == Phase::Active
     }
 
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.control.stop.is_some()
+    }
+
     pub(crate) fn is_managed(&self) -> bool {
         self.control.managed
     }

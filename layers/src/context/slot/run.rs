@@ -170,9 +170,13 @@ impl Slot {
         let tracker = {
             let mut control = self.lock();
             let lives = control.runs(generation);
-            lives.then(|| control.helpers.get_or_insert_default().tracker().clone())
+            lives.then(|| {
+                let tracker = control.helpers.get_or_insert_default().tracker();
+                // Whoever ends the run meanwhile waits for a helper that is about to be there.
+                (tracker.clone(), tracker.token())
+            })
         };
-        let Some(tracker) = tracker else {
+        let Some((tracker, _announced)) = tracker else {
             drop(spawn);
             let never = tokio::spawn(std::future::pending());
             never.abort();
