@@ -76,6 +76,20 @@ pub enum SupervisorError {
         /// Why.
         reason: String,
     },
+    /// A declaration stands for no child.
+    #[error("what is declared under {parent} cannot be: {reason}")]
+    InvalidDeclaration {
+        /// The supervisor it was to stand under.
+        parent: SupervisorPath,
+        /// Everything that is wrong with it.
+        reason: String,
+    },
+    /// The path is that of a child, not of a pool.
+    #[error("{path} is no pool")]
+    NotAPool {
+        /// The path asked for.
+        path: SupervisorPath,
+    },
     /// Siblings depend on the child.
     #[error("{path} cannot be removed: {dependants} depend on it")]
     HasDependants {

@@ -46,7 +46,7 @@ pub use error::SupervisorError;
 pub use event::{EventItem, EventKind, EventStream, SupervisorEvent, TreeEvent};
 pub use shutdown::{ChildShutdownStatus, ShutdownResult, ShutdownStage};
 pub use spec::{
-    AutoShutdown, ChildSpec, DynamicChildren, EscalationPolicy, InvalidId, OnFuseBlown,
+    AutoShutdown, ChildSpec, DynamicChildren, EscalationPolicy, InvalidId, NewChild, OnFuseBlown,
     ShutdownOrder, SupervisionStrategy, SupervisorPath, SupervisorSpec,
 };
 pub use state::{NodeState, TreeState};

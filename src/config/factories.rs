@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, fmt, future::Future};
+use std::{collections::BTreeMap, fmt, future::Future, sync::Arc};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -31,15 +31,16 @@ use crate::spec::ChildSpec;
 ///     .worker("gateway", |settings: GatewaySettings| move |ctx| gateway(ctx, settings.clone()))
 ///     .blocking("export", |(): ()| |ctx| while !ctx.is_cancelled() {});
 /// ```
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Factories {
-    known: BTreeMap<String, Factory>,
+    known: Arc<BTreeMap<String, Factory>>,
     twice: Vec<String>,
 }
 
+#[derive(Clone)]
 struct Factory {
     kind: ChildKind,
-    make: Box<Make>,
+    make: Arc<Make>,
 }
 
 /// Makes a child of a name and settings.
@@ -105,9 +106,8 @@ impl Factories {
         kind: ChildKind,
         make: impl Fn(&str, &Value) -> Result<ChildSpec, BadSettings> + Send + Sync + 'static,
     ) -> Self {
-        let make = Box::new(make);
-        if self
-            .known
+        let make = Arc::new(make);
+        if Arc::make_mut(&mut self.known)
             .insert(name.clone(), Factory { kind, make })
             .is_some()
         {

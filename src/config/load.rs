@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{
     ConfigError, ConfigProblem, ProblemKind, check,
-    configurable::SupervisorConfig,
+    configurable::{ChildConfig, SupervisorConfig},
     parse::parse,
     schema_check,
     source::{FileValue, environment, shown, source_of},
@@ -68,6 +68,59 @@ impl SupervisorConfig {
         let path = PathBuf::from(TEXT);
         finish(&Figment::from(FileValue { path, value }), TEXT, problems)
     }
+}
+
+impl ChildConfig {
+    /// A declaration of one child, as an item of `children` has it; for
+    /// [`add_child`](crate::SupervisorHandle::add_child).
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with its form, at once. What it means shows where it is added.
+    pub fn from_yaml(text: &str) -> Result<Self, ConfigError> {
+        let value = parse(ConfigFormat::Yaml, text)
+            .map_err(|kind| ConfigProblem::new(DECLARATION, "", kind))?;
+        read_child(value)
+    }
+}
+
+/// What a declaration is called where a file's name would stand.
+const DECLARATION: &str = "(declaration)";
+
+/// A child of a value that nobody has looked at.
+pub(super) fn read_child(child: Value) -> Result<ChildConfig, ConfigError> {
+    if !child.is_object() {
+        let expected = "a child as in children: a map with a name".to_owned();
+        let kind = ProblemKind::WrongType {
+            value: child,
+            expected,
+        };
+        return Err(ConfigProblem::new(DECLARATION, "", kind).into());
+    }
+    let mut problems = Vec::new();
+    let mut value = serde_json::json!({ "children": [child] });
+    schema_check::check(&mut value, DECLARATION, &mut problems);
+    if !problems.is_empty() {
+        return Err(of_child(ConfigError::of(problems)));
+    }
+    let child = serde_json::from_value(value["children"][0].take());
+    let mut child: ChildConfig = child.map_err(|error| {
+        let reason = error.to_string();
+        ConfigProblem::new(DECLARATION, "", ProblemKind::Refused { reason })
+    })?;
+    child.declared_in(&DECLARATION.into());
+    Ok(child)
+}
+
+/// The same problems, told of a child that stands in no list.
+pub(super) fn of_child(error: ConfigError) -> ConfigError {
+    let mut problems = error.problems().to_vec();
+    for problem in &mut problems {
+        if let Some(key) = problem.key.strip_prefix("children[0]") {
+            problem.key = key.trim_start_matches('.').to_owned();
+        }
+    }
+    ConfigError::of(problems)
 }
 
 /// Extracts the configuration, looks at what a schema cannot say, and tells everything found so far.

@@ -1,5 +1,6 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use serde_json::Value;
 use supervisor_layers::{
     Backoff, ChildPolicy, FuseLimit, Jitter, ObserveLayer, RestartType, WatchdogLayer, ms,
 };
@@ -10,10 +11,13 @@ use super::{
         BackoffCurve, ChildConfig, ChildKind, JitterMode, ObservabilitySection, PolicySection,
         ShutdownSection, SupervisorConfig, SupervisorSection,
     },
-    load::recheck,
+    load::{of_child, read_child, recheck},
     nearest::nearest,
 };
-use crate::spec::{ChildSpec, DynamicChildren, Member, OnFuseBlown, ShutdownOrder, SupervisorSpec};
+use crate::spec::{
+    ChildSpec, Declare, DynamicChildren, Member, OnFuseBlown, Replicas, ShutdownOrder,
+    SupervisorSpec,
+};
 
 impl SupervisorConfig {
     /// The tree it declares, with what the program's factories make for its children.
@@ -24,8 +28,6 @@ impl SupervisorConfig {
     /// in it, and whatever was changed for the worse since the configuration was loaded.
     pub fn into_spec(self, factories: &Factories) -> Result<SupervisorSpec, ConfigError> {
         let mut lowering = Lowering {
-            factories,
-            observability: &self.observability,
             problems: recheck(&self),
         };
         for name in factories.ambiguous() {
@@ -38,11 +40,7 @@ impl SupervisorConfig {
                 .problems
                 .push(ConfigProblem::new("(program)", "factory", kind));
         }
-        let root = Effective {
-            supervisor: self.supervisor.clone(),
-            policy: self.policy.clone(),
-            shutdown: self.shutdown.clone(),
-        };
+        let root = Effective::of(&self, factories);
         let spec = lowering.supervisor(&self.name, &root, &self.children, "children");
         if !lowering.problems.is_empty() {
             return Err(ConfigError::of(lowering.problems));
@@ -55,30 +53,78 @@ impl SupervisorConfig {
     }
 }
 
-/// The sections in effect at one place of the tree.
+impl SupervisorSpec {
+    /// What [`add_child`](crate::SupervisorHandle::add_child) makes children of declarations of, here and
+    /// below. What a declaration does not say is as a configuration file has it that says nothing.
+    ///
+    /// A tree that was declared itself has the factories it was made of.
+    #[must_use]
+    pub fn factories(mut self, factories: &Factories) -> Self {
+        let inherited = Effective::of(&SupervisorConfig::default(), factories);
+        self.declare = Some(Arc::new(inherited));
+        self
+    }
+}
+
+/// The sections in effect at one place of the tree, and what the program makes children of.
+#[derive(Debug, Clone)]
 struct Effective {
     supervisor: SupervisorSection,
     policy: PolicySection,
     shutdown: ShutdownSection,
+    observability: ObservabilitySection,
+    factories: Factories,
 }
 
 impl Effective {
+    fn of(config: &SupervisorConfig, factories: &Factories) -> Self {
+        Self {
+            supervisor: config.supervisor.clone(),
+            policy: config.policy.clone(),
+            shutdown: config.shutdown.clone(),
+            observability: config.observability.clone(),
+            factories: factories.clone(),
+        }
+    }
+
     fn under(&self, child: &ChildConfig) -> Self {
         Self {
             supervisor: self.supervisor.with(&child.supervisor),
             policy: self.policy.with(&child.policy),
             shutdown: self.shutdown.with(&child.shutdown),
+            ..self.clone()
         }
     }
 }
 
-struct Lowering<'a> {
-    factories: &'a Factories,
-    observability: &'a ObservabilitySection,
+impl Declare for Effective {
+    fn member(&self, declaration: &Value) -> Result<Member, String> {
+        let mut child = read_child(declaration.clone()).map_err(|error| error.to_string())?;
+        // Its siblings are no part of the declaration; the supervisor looks for them.
+        let depends_on = std::mem::take(&mut child.depends_on);
+        let alone = SupervisorConfig {
+            supervisor: self.supervisor.clone(),
+            policy: self.policy.clone(),
+            shutdown: self.shutdown.clone(),
+            observability: self.observability.clone(),
+            children: vec![child],
+            ..SupervisorConfig::default()
+        };
+        let spec = alone.into_spec(&self.factories);
+        let mut spec = spec.map_err(|error| of_child(error).to_string())?;
+        match spec.members.pop() {
+            Some(Member::Child(child)) => Ok(Member::Child(child.depends_on(depends_on))),
+            Some(Member::Supervisor(child)) => Ok(Member::Supervisor(child.depends_on(depends_on))),
+            None => Err("it declares nothing".to_owned()),
+        }
+    }
+}
+
+struct Lowering {
     problems: Vec<ConfigProblem>,
 }
 
-impl Lowering<'_> {
+impl Lowering {
     fn supervisor(
         &mut self,
         id: &str,
@@ -96,6 +142,7 @@ impl Lowering<'_> {
                 child_limit: section.dynamic_supervisor.child_limit,
             });
         limits(&mut spec, effective);
+        spec.declare = Some(Arc::new(effective.clone()));
         for (index, child) in children.iter().enumerate() {
             let at = format!("{path}[{index}]");
             let effective = effective.under(child);
@@ -138,28 +185,29 @@ impl Lowering<'_> {
             };
             made.push(replica);
         }
-        let mut spec = spec.pool(replicas, |index| made[index].clone());
-        if let Some(Member::Supervisor(pool)) = spec.members.last_mut() {
-            limits(pool, effective);
-            pool.shutdown_order = child.shutdown.order.unwrap_or(ShutdownOrder::Parallel);
-        }
-        spec
+        let kind = made[0].clone();
+        made.truncate(replicas);
+        let mut pool = SupervisorSpec::pool_of(&kind, made, further(child, effective));
+        limits(&mut pool, effective);
+        pool.shutdown_order = child.shutdown.order.unwrap_or(ShutdownOrder::Parallel);
+        spec.supervisor(pool)
     }
 
     /// A child as its factory makes it; `None` with a problem noted where it does not.
     fn child(&mut self, child: &ChildConfig, effective: &Effective, at: &str) -> Option<ChildSpec> {
         // Its absence is noted already.
         let factory = child.factory.as_deref()?;
-        let Some(made) = self.factories.make(factory, &child.name, &child.settings) else {
+        let factories = &effective.factories;
+        let Some(made) = factories.make(factory, &child.name, &child.settings) else {
             let kind = ProblemKind::UnknownName {
                 what: "factory",
                 name: factory.to_owned(),
-                known: self.factories.names().map(str::to_owned).collect(),
-                nearest: nearest(factory, self.factories.names()).map(str::to_owned),
+                known: factories.names().map(str::to_owned).collect(),
+                nearest: nearest(factory, factories.names()).map(str::to_owned),
             };
             return self.refuse(child, at, "factory", kind);
         };
-        let kind = self.factories.kind(factory)?;
+        let kind = factories.kind(factory)?;
         if kind != child.kind {
             let kind = ProblemKind::Invalid {
                 value: child.kind.as_str().into(),
@@ -172,9 +220,12 @@ impl Lowering<'_> {
             Err((key, kind)) => return self.refuse(child, at, &key, kind),
         };
         let Effective {
-            policy, shutdown, ..
+            policy,
+            shutdown,
+            observability,
+            ..
         } = effective;
-        let mut layers = child_policy(policy, shutdown, self.observability);
+        let mut layers = child_policy(policy, shutdown, observability);
         layers.restart = child.restart_policy;
         if child.heartbeat {
             layers.watchdog = layers
@@ -204,6 +255,18 @@ impl Lowering<'_> {
             .push(ConfigProblem::new(file, format!("{at}.{key}"), kind));
         None
     }
+}
+
+/// What makes more of a pool's replicas while it runs.
+fn further(child: &ChildConfig, effective: &Effective) -> Replicas {
+    let (child, effective) = (child.clone(), effective.clone());
+    Replicas::new(move |_| {
+        let mut lowering = Lowering {
+            problems: Vec::new(),
+        };
+        let made = lowering.child(&child, &effective, "children[0]");
+        made.ok_or_else(|| of_child(ConfigError::of(lowering.problems)).to_string())
+    })
 }
 
 /// What every supervisor has, a pool too.

@@ -6,18 +6,22 @@ use super::{Change, CommandMeta, CommandOutcome, SupervisorHandle};
 use crate::{
     SupervisorError,
     event::TreeEvent,
-    spec::{ChildSpec, SupervisorPath},
-    tree::{Child, Scope},
+    spec::{NewChild, SupervisorPath},
+    tree::{Child, Scaled, Scope},
 };
 
 impl SupervisorHandle {
     /// Adds a child under a supervisor, after all others, and waits until it has started. One that does
-    /// not start is taken out again.
+    /// not start is taken out again. It ends with the supervisor's life: a restart of that forgets it.
+    ///
+    /// What is added is a [`ChildSpec`](crate::ChildSpec), a [`SupervisorSpec`](crate::SupervisorSpec) with
+    /// all below it, or a declaration as in a configuration file, which names one of the tree's
+    /// [`Factories`](crate::Factories) and inherits what the file says for its place.
     ///
     /// # Errors
     ///
-    /// An unknown path, a name that is taken or cannot be one, a supervisor that takes no children, a
-    /// start that fails. Nothing has changed then.
+    /// An unknown path, a name that is taken or cannot be one, a declaration that stands for nothing, a
+    /// supervisor that takes no children, a start that fails. Nothing has changed then.
     ///
     /// # Cancel safety
     ///
@@ -25,10 +29,10 @@ impl SupervisorHandle {
     pub async fn add_child(
         &self,
         parent: impl Into<SupervisorPath>,
-        child: ChildSpec,
+        child: impl Into<NewChild>,
         by: &CommandMeta,
     ) -> Result<CommandOutcome, SupervisorError> {
-        let parent = parent.into();
+        let (parent, child) = (parent.into(), child.into());
         let path = parent.child(child.id());
         let scope = if parent.is_root() {
             Ok(self.scope().clone())
@@ -75,6 +79,43 @@ impl SupervisorHandle {
                     (_, false) => Change::Lingering,
                     (true, true) => Change::Done,
                     (false, true) => Change::AlreadySo,
+                };
+                Ok((child.ctx.clone(), change))
+            },
+        )
+        .await
+    }
+
+    /// Sets how many replicas a pool has: starts those of the lowest free indices and waits until each has
+    /// started, or ends those of the highest and waits until they have. The count stays for further lives
+    /// of the pool.
+    ///
+    /// # Errors
+    ///
+    /// An unknown path, a child that is no pool, a pool that is down or has no room, a replica that does not
+    /// start. Nothing has changed then.
+    pub async fn scale_child(
+        &self,
+        path: impl Into<SupervisorPath>,
+        replicas: usize,
+        by: &CommandMeta,
+    ) -> Result<CommandOutcome, SupervisorError> {
+        let path = path.into();
+        let target = self.find(&path).and_then(|child| {
+            let pool = child.scope().filter(|scope| scope.is_pool()).cloned();
+            let pool = pool.ok_or(SupervisorError::NotAPool { path: path.clone() })?;
+            Ok((child, pool))
+        });
+        self.command(
+            "scale_child",
+            path,
+            by,
+            target,
+            move |(child, pool), correlation| async move {
+                let change = match pool.scale(replicas, correlation).await? {
+                    Scaled::Done => Change::Done,
+                    Scaled::AlreadySo => Change::AlreadySo,
+                    Scaled::Lingering => Change::Lingering,
                 };
                 Ok((child.ctx.clone(), change))
             },

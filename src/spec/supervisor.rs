@@ -1,9 +1,12 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use supervisor_layers::{ChildPolicy, FuseLimit, RestartType};
 use tokio_util::sync::CancellationToken;
 
-use super::{AutoShutdown, ChildSpec, EscalationPolicy, ShutdownOrder, SupervisionStrategy};
+use super::{
+    AutoShutdown, ChildSpec, Declare, EscalationPolicy, Member, Replicas, ShutdownOrder,
+    SupervisionStrategy, pool::named,
+};
 
 /// A supervisor as declared: its strategy, its limits, its children in order.
 ///
@@ -35,35 +38,16 @@ pub struct SupervisorSpec {
     pub(crate) abort_wait: Duration,
     pub(crate) dynamic: DynamicChildren,
     pub(crate) members: Vec<Member>,
+    /// As a pool, what its replicas are made by.
+    pub(crate) replicas: Option<Replicas>,
+    /// What makes children of declarations here and below; absent, what does so above.
+    pub(crate) declare: Option<Arc<dyn Declare>>,
     /// What it is as a child of its own supervisor.
     pub(crate) policy: ChildPolicy,
     pub(crate) significant: bool,
     pub(crate) depends_on: Vec<String>,
     pub(crate) tags: Vec<String>,
     pub(crate) tree: TreeSettings,
-}
-
-/// One place in a supervisor's order.
-#[derive(Debug, Clone)]
-pub(crate) enum Member {
-    Child(ChildSpec),
-    Supervisor(SupervisorSpec),
-}
-
-impl Member {
-    pub(crate) fn id(&self) -> &str {
-        match self {
-            Self::Child(child) => &child.id,
-            Self::Supervisor(supervisor) => &supervisor.id,
-        }
-    }
-
-    pub(crate) fn depends_on(&self) -> &[String] {
-        match self {
-            Self::Child(child) => &child.depends_on,
-            Self::Supervisor(supervisor) => &supervisor.depends_on,
-        }
-    }
 }
 
 /// Whether children may come while the supervisor runs.
@@ -105,6 +89,8 @@ impl SupervisorSpec {
                 child_limit: None,
             },
             members: Vec::new(),
+            replicas: None,
+            declare: None,
             policy: ChildPolicy::bare(RestartType::Permanent),
             significant: false,
             depends_on: Vec::new(),
@@ -155,27 +141,36 @@ impl SupervisorSpec {
 
     /// A pool: `replicas` children of one kind under a OneForOne supervisor that has the kind's name. The
     /// replicas are named by their index: `/storage/settle/0`. They stop in parallel, and significance,
-    /// dependencies and tags are the pool's.
+    /// dependencies and tags are the pool's. [`scale_child`](crate::SupervisorHandle::scale_child) sets
+    /// another count while it runs.
     ///
-    /// `of` makes the child for an index. A pool of none takes its name from the child for index 0.
+    /// `of` makes the child for an index, and the pool takes its name from the one for index 0.
     #[must_use]
-    pub fn pool(self, replicas: usize, of: impl Fn(usize) -> ChildSpec) -> Self {
+    pub fn pool(
+        self,
+        replicas: usize,
+        of: impl Fn(usize) -> ChildSpec + Send + Sync + 'static,
+    ) -> Self {
         let kind = of(0);
-        let mut pool = Self::one_for_one(kind.id.clone());
-        pool.shutdown_order = ShutdownOrder::Parallel;
-        pool.significant = kind.significant;
-        pool.depends_on = kind.depends_on;
-        pool.tags = kind.tags;
-        pool.members = (0..replicas)
-            .map(|index| {
-                let mut replica = of(index);
-                replica.id = index.to_string();
-                replica.significant = false;
-                replica.depends_on.clear();
-                Member::Child(replica)
-            })
-            .collect();
+        let made = (0..replicas).map(&of).collect();
+        let pool = Self::pool_of(&kind, made, Replicas::new(move |index| Ok(of(index))));
         self.supervisor(pool)
+    }
+
+    /// A pool of this kind: those it starts with, and what makes more.
+    pub(crate) fn pool_of(kind: &ChildSpec, made: Vec<ChildSpec>, replicas: Replicas) -> Self {
+        let members = made.into_iter().enumerate();
+        Self {
+            shutdown_order: ShutdownOrder::Parallel,
+            significant: kind.significant,
+            depends_on: kind.depends_on.clone(),
+            tags: kind.tags.clone(),
+            members: members
+                .map(|(index, kind)| Member::Child(named(kind, index)))
+                .collect(),
+            replicas: Some(replicas),
+            ..Self::one_for_one(kind.id.clone())
+        }
     }
 
     /// At most `restarts` within `period`, over all children; one more and the supervisor gives up. As

@@ -102,6 +102,9 @@ pub struct SupervisorNode {
     pub group_restarts: u64,
     /// Restarts counted against the limit over all children.
     pub intensity: FuseReading,
+    /// As a pool, how many replicas it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<usize>,
 }
 
 /// How a run ended.
@@ -197,6 +200,7 @@ impl SupervisorNode {
             strategy: scope.strategy,
             group_restarts: scope.group_restarts(),
             intensity: scope.core().intensity(),
+            replicas: scope.replicas(),
         }
     }
 }

@@ -2,17 +2,33 @@ use std::sync::Arc;
 
 use supervisor_layers::StopCause;
 
-use super::{Child, Scope};
-use crate::{SupervisorError, spec::ChildSpec};
+use super::{Child, Scope, scope::Coming};
+use crate::{
+    SupervisorError,
+    spec::{Member, New, NewChild},
+};
 
 impl Scope {
     /// Adds a child and waits until it has started. One that does not start is taken out again.
     pub(crate) async fn add(
         self: &Arc<Self>,
-        spec: ChildSpec,
+        new: NewChild,
         correlation: u64,
     ) -> Result<Arc<Child>, SupervisorError> {
-        let child = self.insert(spec, correlation)?;
+        let member = match new.0 {
+            New::Typed(member) => *member,
+            New::Declared(declaration) => self.declared(&declaration)?,
+        };
+        self.add_member(member, Coming::Added, correlation).await
+    }
+
+    pub(super) async fn add_member(
+        self: &Arc<Self>,
+        member: Member,
+        coming: Coming,
+        correlation: u64,
+    ) -> Result<Arc<Child>, SupervisorError> {
+        let child = self.insert(member, coming, correlation)?;
         self.launch_first(&child);
         match self.first_start(&child).await {
             Ok(()) => Ok(child),
@@ -47,7 +63,7 @@ impl Scope {
         Ok(first)
     }
 
-    async fn evict(self: &Arc<Self>, child: &Arc<Child>, correlation: u64) {
+    pub(super) async fn evict(self: &Arc<Self>, child: &Arc<Child>, correlation: u64) {
         child.gate().correlate(correlation);
         self.take_down(child, StopCause::Removal).await;
         self.dismiss(child);

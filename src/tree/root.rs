@@ -37,7 +37,7 @@ pub(crate) async fn start(mut spec: SupervisorSpec) -> Result<Root, SupervisorEr
     let tree = Tree::new(&spec);
     let name: Arc<str> = spec.id.as_str().into();
     let cancel_on = spec.tree.cancel_on.take();
-    let scope = Scope::build(spec, &SupervisorPath::root(), &tree)?;
+    let scope = Scope::build(spec, &SupervisorPath::root(), &tree, None)?;
     let ctx = TaskContext::supervised(
         SupervisorPath::root().shared(),
         scope.core().clone(),

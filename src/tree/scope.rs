@@ -17,7 +17,7 @@ use crate::{
     SupervisorError,
     event::TreeEvent,
     spec::{
-        AutoShutdown, DynamicChildren, EscalationPolicy, Member, ShutdownOrder,
+        AutoShutdown, Declare, DynamicChildren, EscalationPolicy, Member, Replicas, ShutdownOrder,
         SupervisionStrategy, SupervisorPath, SupervisorSpec, check_id,
     },
 };
@@ -33,6 +33,12 @@ pub(crate) struct Scope {
     pub(super) grace: Duration,
     pub(super) abort_wait: Duration,
     pub(super) dynamic: DynamicChildren,
+    /// As a pool, what its replicas are made by.
+    pub(super) replicas: Option<Replicas>,
+    /// One change of a pool's size at a time.
+    pub(super) scaling: tokio::sync::Mutex<()>,
+    /// What makes children of declarations here.
+    declare: Option<Arc<dyn Declare>>,
     /// Levels of supervisors above this one.
     depth: u32,
     children: Mutex<Children>,
@@ -55,7 +61,9 @@ impl Scope {
         spec: SupervisorSpec,
         path: &SupervisorPath,
         tree: &Arc<Tree>,
+        above: Option<&Arc<dyn Declare>>,
     ) -> Result<Arc<Self>, SupervisorError> {
+        let declare = spec.declare.or_else(|| above.cloned());
         let core = Arc::new(ScopeCore::new(path.clone(), tree.clone(), spec.intensity));
         let mut children = Children::default();
         for member in &spec.members {
@@ -90,16 +98,12 @@ impl Scope {
             let Some(member) = members[at].take() else {
                 continue;
             };
-            let child = match member {
-                Member::Child(child) => Child::worker(child, level, &core, spec.strategy),
-                Member::Supervisor(supervisor) => {
-                    let path = path.child(&supervisor.id);
-                    let as_child = AsChild::of(&supervisor);
-                    let scope = Self::build(supervisor, &path, tree)?;
-                    Child::supervisor(scope, as_child, level, &core, spec.strategy)
-                }
+            let place = Place {
+                core: &core,
+                strategy: spec.strategy,
+                level,
             };
-            children.insert(child);
+            children.insert(place.child(member, declare.as_ref())?);
         }
         let depth = u32::try_from(path.segments().count()).unwrap_or(u32::MAX);
         tree.note_depth(depth);
@@ -112,6 +116,9 @@ impl Scope {
             grace: spec.grace,
             abort_wait: spec.abort_wait,
             dynamic: spec.dynamic,
+            replicas: spec.replicas,
+            scaling: tokio::sync::Mutex::default(),
+            declare,
             depth,
             children: Mutex::new(children),
             group_restarts: AtomicU64::new(0),
@@ -169,17 +176,44 @@ impl Scope {
         self.group_restarts.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Adds a child after all others; the caller starts it.
+    /// Whether a life of it goes on.
+    pub(super) fn is_live(&self) -> bool {
+        lock(&self.children).live
+    }
+
+    /// The member that a declaration here stands for.
+    pub(super) fn declared(
+        &self,
+        declaration: &serde_json::Value,
+    ) -> Result<Member, SupervisorError> {
+        let made = match &self.declare {
+            Some(declare) => declare.member(declaration),
+            None => Err("the program gave the tree no factories".to_owned()),
+        };
+        made.map_err(|reason| SupervisorError::InvalidDeclaration {
+            parent: self.path().clone(),
+            reason,
+        })
+    }
+
+    /// Adds a member after all others; the caller starts it.
     pub(super) fn insert(
         self: &Arc<Self>,
-        spec: crate::spec::ChildSpec,
+        member: Member,
+        coming: Coming,
         correlation: u64,
     ) -> Result<Arc<Child>, SupervisorError> {
-        let path = self.path().child(&spec.id);
-        check_id(&spec.id).map_err(|source| SupervisorError::InvalidId {
+        let path = self.path().child(member.id());
+        check_id(member.id()).map_err(|source| SupervisorError::InvalidId {
             parent: self.path().clone(),
             source,
         })?;
+        let depends_on = member.depends_on().to_vec();
+        let place = Place {
+            core: &self.core,
+            strategy: self.strategy,
+            level: (coming == Coming::Replica).then_some(0),
+        };
         let mut children = lock(&self.children);
         if !children.live || self.tree().is_closing() {
             return Err(SupervisorError::NotApplicable {
@@ -188,7 +222,7 @@ impl Scope {
                 status: "not running".to_owned(),
             });
         }
-        if !self.dynamic.enabled {
+        if !self.dynamic.enabled && coming == Coming::Added {
             return Err(
                 self.not_dynamic("its dynamic_supervisor section says enabled: false".to_owned())
             );
@@ -200,10 +234,10 @@ impl Scope {
         {
             return Err(self.not_dynamic(format!("its child_limit of {limit} is reached")));
         }
-        if children.names.contains_key(spec.id.as_str()) {
+        if children.names.contains_key(member.id()) {
             return Err(SupervisorError::DuplicateId { path });
         }
-        for on in &spec.depends_on {
+        for on in &depends_on {
             let reason = match children.by_name(on) {
                 None => "there is no such sibling",
                 Some(sibling) if sibling.is_leaving() => "it is being removed",
@@ -218,7 +252,7 @@ impl Scope {
                 reason,
             });
         }
-        let child = Child::worker(spec, None, &self.core, self.strategy);
+        let child = place.child(member, self.declare.as_ref())?;
         child.gate().correlate(correlation);
         children.insert(child.clone());
         self.announce(&child, TreeEvent::ChildAdded);
@@ -317,6 +351,45 @@ impl Scope {
     pub(super) fn announce(&self, child: &Child, event: TreeEvent) {
         self.tree().announce(child, event);
     }
+}
+
+/// Where a child comes to stand.
+struct Place<'a> {
+    core: &'a Arc<ScopeCore>,
+    strategy: SupervisionStrategy,
+    level: Option<usize>,
+}
+
+impl Place<'_> {
+    fn child(
+        &self,
+        member: Member,
+        declare: Option<&Arc<dyn Declare>>,
+    ) -> Result<Arc<Child>, SupervisorError> {
+        let Self {
+            core,
+            strategy,
+            level,
+        } = *self;
+        Ok(match member {
+            Member::Child(child) => Child::worker(child, level, core, strategy),
+            Member::Supervisor(supervisor) => {
+                let path = core.path.child(&supervisor.id);
+                let as_child = AsChild::of(&supervisor);
+                let scope = Scope::build(supervisor, &path, &core.tree, declare)?;
+                Child::supervisor(scope, as_child, level, core, strategy)
+            }
+        })
+    }
+}
+
+/// How a child comes to a supervisor that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Coming {
+    /// Somebody added it; it ends with this life of the supervisor.
+    Added,
+    /// As one more of a pool: it is as the declared ones are.
+    Replica,
 }
 
 impl Children {

@@ -9,6 +9,7 @@ use super::{
     PolicyOverrides, PolicySection, ShutdownOverrides, ShutdownSection, SupervisorOverrides,
     SupervisorSection, without_nulls,
 };
+use crate::spec::NewChild;
 
 /// A declared child: work by a factory's name, or a supervisor with children of its own.
 #[derive(Debug, Clone, JsonSchema, Serialize, Deserialize)]
@@ -117,6 +118,12 @@ impl ChildConfig {
         for child in &mut self.children {
             child.declared_in(file);
         }
+    }
+}
+
+impl From<ChildConfig> for NewChild {
+    fn from(child: ChildConfig) -> Self {
+        serde_json::to_value(child).unwrap_or_default().into()
     }
 }
 

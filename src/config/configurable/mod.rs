@@ -134,7 +134,10 @@ mod tests {
         let spec = config.into_spec(&Factories::new()).unwrap();
         assert_eq!(
             format!("{spec:?}"),
-            format!("{:?}", SupervisorSpec::one_for_one("app"))
+            format!(
+                "{:?}",
+                SupervisorSpec::one_for_one("app").factories(&Factories::new())
+            )
         );
     }
 }
