@@ -21,8 +21,8 @@ impl Replicas {
     /// The replica of this index. Its name is the index; significance and dependencies are the pool's.
     pub(crate) fn replica(&self, index: usize) -> Result<ChildSpec, String> {
         // Called by a command, it is the user's code in a task of the tree's.
-        let made = catch_panic(|| (self.0)(index)).map_err(|panic| panic.to_string());
-        made.flatten().map(|kind| named(kind, index))
+        let made = catch_panic(|| (self.0)(index)).map_err(|panic| panic.to_string())?;
+        made.map(|kind| named(kind, index))
     }
 }
 

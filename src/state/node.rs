@@ -152,6 +152,7 @@ impl NodeState {
         let (reason, until) = match &snapshot.status {
             ChildStatus::Quarantined { reason, until } => (Some(reason.clone()), *until),
             ChildStatus::BackingOff { until } => (None, Some(*until)),
+            ChildStatus::WaitingFor { sibling } => (Some(sibling.clone()), None),
             ChildStatus::Stopping { cause: Some(cause) } => (Some(cause_name(*cause)), None),
             _ => (None, None),
         };

@@ -1,7 +1,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use supervisor_layers::{
-    FailureKind, RestartAction, StopCause, TaskFailure,
+    ChildStatus, FailureKind, RestartAction, StopCause, TaskFailure,
     context::{LastExit, StartOutcome, StopRequest},
 };
 
@@ -234,7 +234,7 @@ impl Scope {
                     }
                 }
                 Notice::Escalate { reason } => return Err(reason),
-                Notice::SignificantEnded => {}
+                Notice::SignificantEnded | Notice::Stirred => {}
             }
         }
     }
@@ -250,6 +250,10 @@ impl Scope {
             if gate.is_ending() {
                 continue;
             }
+            if let Some(sibling) = self.held_up_by(child, members) {
+                gate.wait_for(sibling.path().shared());
+                continue;
+            }
             let generation = gate.generation();
             let lingers = child.runs_on();
             gate.hold_for_group(false);
@@ -263,7 +267,7 @@ impl Scope {
             if self.strategy == SupervisionStrategy::OneForOne {
                 // It retries in its own task; ready, or down for good, is all there is to wait for.
                 if child.starts_explicitly() {
-                    let _ = gate.ready().await;
+                    for_its_start(child, gate.ready()).await;
                 }
                 continue;
             }
@@ -309,8 +313,7 @@ impl Scope {
     }
 }
 
-/// Waits until a member of a group has started, or will not by itself. One that no watchdog bounds, as it
-/// waits for a permit or has none in its stack, holds up those after it for its start timeout only.
+/// Waits until a member of a group has started, or will not by itself.
 async fn member_started(child: &Child, mut generation: u64) {
     let gate = child.gate();
     let started = async {
@@ -321,12 +324,21 @@ async fn member_started(child: &Child, mut generation: u64) {
             generation = last.generation;
         }
     };
+    for_its_start(child, started).await;
+}
+
+/// Waits for a start. One that nobody bounds, as it waits for a permit or has no watchdog in its stack,
+/// holds up those after it for the child's start timeout only.
+async fn for_its_start<T>(child: &Child, started: impl Future<Output = T>) {
+    let gate = child.gate();
     let mut started = std::pin::pin!(started);
     let Some(limit) = child.start_timeout() else {
-        return started.await;
+        started.await;
+        return;
     };
     while tokio::time::timeout(limit, started.as_mut()).await.is_err() {
-        if !gate.is_active() || gate.start_timeout().is_none() {
+        let unbounded = gate.start_timeout().is_none();
+        if unbounded || gate.status() == ChildStatus::Waiting {
             return;
         }
     }

@@ -1,6 +1,9 @@
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,6 +31,8 @@ pub(crate) struct ScopeCore {
     intensity: Mutex<SlidingLog>,
     notices: Mutex<VecDeque<Notice>>,
     noticed: Notify,
+    /// Somebody waits for a held sibling: whatever happens to a child may be what they wait for.
+    dependants_wait: AtomicBool,
 }
 
 /// What a child's task tells its supervisor: only what concerns siblings.
@@ -43,6 +48,8 @@ pub(super) enum Notice {
     Escalate { reason: Arc<str> },
     /// A significant child ended by itself.
     SignificantEnded,
+    /// Something happened that dependants of a held child may have waited for.
+    Stirred,
 }
 
 impl ScopeCore {
@@ -55,12 +62,29 @@ impl ScopeCore {
             intensity: Mutex::default(),
             notices: Mutex::default(),
             noticed: Notify::new(),
+            dependants_wait: AtomicBool::new(false),
         }
     }
 
     pub(super) fn notify(&self, notice: Notice) {
         lock(&self.notices).push_back(notice);
         self.noticed.notify_one();
+    }
+
+    /// Whether dependants of a held child wait, so that the supervisor looks whenever something happens.
+    pub(super) fn let_dependants_wait(&self, wait: bool) {
+        self.dependants_wait.store(wait, Ordering::Release);
+    }
+
+    fn stir(&self) {
+        let mut notices = lock(&self.notices);
+        if !notices
+            .iter()
+            .any(|notice| matches!(notice, Notice::Stirred))
+        {
+            notices.push_back(Notice::Stirred);
+            self.noticed.notify_one();
+        }
     }
 
     /// # Cancel safety
@@ -76,7 +100,7 @@ impl ScopeCore {
     ///
     /// As [`next_notice`](Self::next_notice).
     pub(super) async fn next_group_notice(&self) -> Notice {
-        self.next_where(|notice| !matches!(notice, Notice::SignificantEnded))
+        self.next_where(|notice| matches!(notice, Notice::Restart { .. } | Notice::Escalate { .. }))
             .await
     }
 
@@ -141,6 +165,9 @@ impl ScopeCore {
 
 impl Owner for ScopeCore {
     fn record(&self, run: RunId<'_>, steps: &[LifecycleEvent], correlation: u64) -> Recorded {
+        if self.dependants_wait.load(Ordering::Acquire) {
+            self.stir();
+        }
         self.tree
             .journal
             .append(Origin::from(run), steps.iter().cloned(), correlation)

@@ -176,6 +176,11 @@ impl Scope {
         self.group_restarts.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether any child names a sibling in `depends_on`.
+    pub(super) fn has_dependencies(&self) -> bool {
+        !lock(&self.children).depended_on.is_empty()
+    }
+
     /// Whether a life of it goes on.
     pub(super) fn is_live(&self) -> bool {
         lock(&self.children).live
@@ -240,6 +245,9 @@ impl Scope {
         for on in &depends_on {
             let reason = match children.by_name(on) {
                 None => "there is no such sibling",
+                Some(sibling) if children.depends_on(sibling, path.id()) => {
+                    "they would depend on each other in a circle"
+                }
                 Some(sibling) if sibling.is_leaving() => "it is being removed",
                 Some(sibling) if sibling.gate().is_held() => {
                     "it is held down, and would have to start before"
@@ -404,6 +412,12 @@ impl Children {
         self.names
             .insert(child.ctx.id().into(), child.ctx.instance());
         self.by_instance.insert(child.ctx.instance(), child);
+    }
+
+    /// Whether a child depends on that name, or on a sibling that does.
+    fn depends_on(&self, child: &Child, id: &str) -> bool {
+        let mut on = child.depends_on.iter();
+        on.any(|on| on == id || self.by_name(on).is_some_and(|on| self.depends_on(on, id)))
     }
 
     /// Who names `id` in `depends_on`.

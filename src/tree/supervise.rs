@@ -94,6 +94,7 @@ async fn begin(
 /// Waits for what concerns siblings; an exit that a child's own task takes care of never comes by here.
 async fn attend(scope: &Arc<Scope>, ctx: &TaskContext) -> Result<(), TaskFailure> {
     loop {
+        scope.start_dependants();
         let Some(notice) = ctx.run_until_cancelled(scope.core.next_notice()).await else {
             return Ok(());
         };
@@ -112,7 +113,7 @@ async fn attend(scope: &Arc<Scope>, ctx: &TaskContext) -> Result<(), TaskFailure
             }
             Notice::Escalate { reason } => return Err(give_up(scope, ctx, &reason)),
             Notice::SignificantEnded if scope.is_done() => return Ok(()),
-            Notice::SignificantEnded => {}
+            Notice::SignificantEnded | Notice::Stirred => {}
         }
     }
 }

@@ -33,7 +33,7 @@ pub enum StartOutcome {
     Exited(Box<LastExit>),
     /// The life ended without a run: the service said that it will not run again.
     Ended,
-    /// The child is held.
+    /// The child is held, or waits for a sibling that is.
     Held,
     /// The child is being ended.
     Ending(StopCause),
@@ -90,7 +90,7 @@ impl Gate {
     }
 
     /// Stops the run, if one lives, and has the child run again at once, with fuse and backoff as new.
-    /// `None`, and nothing changed, if it is held or being ended.
+    /// `None`, and nothing changed, if it is held, being ended, or waits for a sibling that is held.
     pub fn restart(&self) -> Option<()> {
         self.restart_with(StopRequest::default())
     }
@@ -118,6 +118,12 @@ impl Gate {
     /// Keeps the next run from beginning until its group may start, or no longer keeps it.
     pub fn hold_for_group(&self, held: bool) {
         self.slot.set_group_hold(held);
+    }
+
+    /// Its group has started without it, as it needs a sibling that is held: the next run waits until the
+    /// group hold is taken away, and the status says for whom.
+    pub fn wait_for(&self, sibling: impl Into<Arc<str>>) {
+        self.slot.wait_for(sibling.into());
     }
 
     /// The run cannot be ended and goes on; said by a stopper that waits no longer.
@@ -242,7 +248,7 @@ impl Gate {
             }
             match look.end() {
                 Some(cause) if !look.is_active() => Some(StartOutcome::Ending(cause)),
-                _ if look.is_held() && !look.is_active() => Some(StartOutcome::Held),
+                _ if look.is_kept_down() && !look.is_active() => Some(StartOutcome::Held),
                 _ if look.is_ended() => Some(StartOutcome::Ended),
                 _ => None,
             }
@@ -256,7 +262,7 @@ impl Gate {
             if look.is_running() && look.has_started() && !look.is_stopping() {
                 Some(Ok(look.generation()))
             } else if !look.is_active()
-                && (look.is_held() || look.is_ended() || look.end().is_some())
+                && (look.is_kept_down() || look.is_ended() || look.end().is_some())
             {
                 Some(Err(look.status()))
             } else {
@@ -277,7 +283,7 @@ impl Gate {
             if look.generation() > generation {
                 Some(Ok(look.generation()))
             } else if !look.is_active()
-                && (look.is_held() || look.is_ended() || look.end().is_some())
+                && (look.is_kept_down() || look.is_ended() || look.end().is_some())
             {
                 Some(Err(look.status()))
             } else {
@@ -310,6 +316,16 @@ impl Gate {
     /// Whether the child is being ended for good.
     pub fn is_ending(&self) -> bool {
         self.slot.look(|look| look.end().is_some())
+    }
+
+    /// The held sibling that the next run waits for.
+    pub fn waits_for(&self) -> Option<Arc<str>> {
+        self.slot.look(|look| look.waits_for().cloned())
+    }
+
+    /// Whether no run has started, and one will unless somebody or a limit prevents it.
+    pub fn is_coming(&self) -> bool {
+        self.slot.look(|look| look.is_coming())
     }
 
     /// Whether no run is alive and the next waits for the child's group.

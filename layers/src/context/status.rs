@@ -36,6 +36,11 @@ pub enum HoldReason {
 pub enum ChildStatus {
     /// No run yet, or the next waits for its group, a permit or a start rate.
     Waiting,
+    /// The next run waits for a sibling that somebody, or the quarantine, holds down.
+    WaitingFor {
+        /// That sibling's path.
+        sibling: Arc<str>,
+    },
     /// A run has begun and is not ready.
     Starting,
     /// A run is ready.
@@ -73,7 +78,7 @@ impl ChildStatus {
     /// The name in events, metrics and reports.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Waiting => "waiting",
+            Self::Waiting | Self::WaitingFor { .. } => "waiting",
             Self::Starting => "starting",
             Self::Running => "running",
             Self::BackingOff { .. } => "backing_off",
@@ -95,6 +100,7 @@ impl fmt::Display for ChildStatus {
                 let left = until.saturating_duration_since(Instant::now());
                 write!(f, "backing off for another {left:.1?}")
             }
+            Self::WaitingFor { sibling } => write!(f, "waiting for {sibling}, which is held"),
             Self::Quarantined { reason, .. } => write!(f, "quarantined: {reason}"),
             Self::Stopping { cause: Some(cause) } => write!(f, "stopping for {cause}"),
             other => f.write_str(other.as_str()),

@@ -37,6 +37,8 @@ pub(super) struct Control {
     pub(super) hold: Option<Hold>,
     /// The next run waits for the child's group.
     pub(super) group_hold: bool,
+    /// The held sibling that it waits for.
+    pub(super) waits_for: Option<Arc<str>>,
     /// Somebody asked for another run after this one had ended: it begins whatever was decided.
     pub(super) rerun: bool,
     pub(super) lingering: bool,
@@ -118,6 +120,7 @@ impl Control {
             end: None,
             hold: None,
             group_hold: false,
+            waits_for: None,
             rerun: false,
             lingering: false,
             managed: false,
@@ -237,6 +240,10 @@ impl Control {
                 reason: reason.clone(),
                 until: *until,
             },
+            (Phase::Idle | Phase::BackingOff { .. }, None) if self.waits_for.is_some() => {
+                let sibling = self.waits_for.clone().unwrap_or_else(|| "".into());
+                ChildStatus::WaitingFor { sibling }
+            }
             (Phase::BackingOff { .. }, None) if self.backed_off().is_some() => ChildStatus::Waiting,
             (Phase::BackingOff { until }, None) => ChildStatus::BackingOff { until },
             (Phase::Ended(End::Finished), None) => ChildStatus::Finished,

@@ -116,10 +116,11 @@ impl Slot {
         from
     }
 
-    /// A restart by hand. `None`: the child is held or ending, and nothing changed.
+    /// A restart by hand. `None`: the child is held or ending, or waits for one that is held, and nothing
+    /// changed.
     pub(crate) fn restart(&self, request: &StopRequest) -> Option<()> {
         let mut control = self.lock();
-        if control.hold.is_some() || control.end.is_some() {
+        if control.hold.is_some() || control.end.is_some() || control.waits_for.is_some() {
             return None;
         }
         match control.phase {
@@ -155,10 +156,21 @@ impl Slot {
     pub(crate) fn set_group_hold(&self, held: bool) {
         let mut control = self.lock();
         control.group_hold = held;
+        control.waits_for = None;
         if held {
             control.cut_backoff();
         }
         self.stir(&mut control);
+    }
+
+    /// Its group goes on without it: it waits for a sibling that is held.
+    pub(crate) fn wait_for(&self, sibling: Arc<str>) {
+        let mut control = self.lock();
+        if control.group_hold {
+            control.waits_for = Some(sibling);
+            control.since = Instant::now();
+            self.changed.notify_waiters();
+        }
     }
 
     pub(crate) fn set_lingering(&self) {
@@ -179,6 +191,7 @@ impl Slot {
         let mut control = self.lock();
         control.end = None;
         control.group_hold = false;
+        control.waits_for = None;
         control.rerun = false;
         control.first_start = first_start;
         control.forget_history();

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::{
@@ -61,6 +63,21 @@ impl Look<'_> {
 
     pub(crate) fn is_held(&self) -> bool {
         self.control.hold.is_some()
+    }
+
+    /// Held, or waiting for a sibling that is: no run begins before somebody releases one.
+    pub(crate) fn is_kept_down(&self) -> bool {
+        self.is_held() || self.waits_for().is_some()
+    }
+
+    pub(crate) fn waits_for(&self) -> Option<&Arc<str>> {
+        self.control.waits_for.as_ref()
+    }
+
+    /// No run of it has started, and one will without anybody's doing.
+    pub(crate) fn is_coming(&self) -> bool {
+        let up = self.is_active() && (self.has_started() || self.control.lingering);
+        !up && !self.is_ended() && self.end().is_none()
     }
 
     pub(crate) fn waits_for_group(&self) -> bool {
