@@ -9,8 +9,9 @@ use std::{
 };
 
 use rust_supervisor::{
-    AutoShutdown, ChildSpec, ControlPlane, ExitOutcome, SupervisedTask, Supervisor,
-    SupervisorError, SupervisorSpec, TaskContext, WeakSupervisorHandle, ms, secs, service_fn,
+    AutoShutdown, ChildSpec, ControlPlane, ExitOutcome, ReadinessPolicy, SupervisedTask,
+    Supervisor, SupervisorError, SupervisorSpec, TaskContext, TaskResult, WeakSupervisorHandle, ms,
+    secs, service_fn,
 };
 use support::{Switchboard, by, deaf, event, running, shut_down, start, until, within};
 use tokio::runtime::Handle;
@@ -414,4 +415,29 @@ fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
         std::task::Poll::Ready(output) => Some(output),
         std::task::Poll::Pending => None,
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_finds_its_tree_while_that_starts() {
+    let first = ChildSpec::worker("first", |ctx: TaskContext| async move {
+        let handle = ctx.supervisor().and_then(|weak| weak.upgrade());
+        let handle = handle.ok_or("no tree")?;
+        let second = ChildSpec::worker("second", |ctx: TaskContext| async move {
+            ctx.cancelled().await;
+        });
+        handle.add_child("/", second, &by()).await?;
+        drop(handle);
+        ctx.mark_ready();
+        ctx.cancelled().await;
+        TaskResult::Ok(())
+    });
+    let first = first.readiness(ReadinessPolicy::Explicit);
+    let before = alive_tasks();
+    let handle = start(SupervisorSpec::one_for_one("t").child(first)).await;
+    assert_eq!(
+        handle.child_state("second").unwrap().status.as_str(),
+        "running"
+    );
+    drop(handle);
+    until(|| alive_tasks() == before).await;
 }

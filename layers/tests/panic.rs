@@ -384,3 +384,43 @@ async fn a_supervisor_is_told_of_a_panic_with_its_place() {
     );
     assert!(message.ends_with(": told"), "{message}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn in_a_clone_it_is_the_lifes_failure() {
+    /// Is ready, and cannot be cloned.
+    struct Unique;
+
+    impl Clone for Unique {
+        fn clone(&self) -> Self {
+            panic!("there is one of me")
+        }
+    }
+
+    impl Service<TaskContext> for Unique {
+        type Response = ();
+        type Error = BoxError;
+        type Future = Run;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: TaskContext) -> Run {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    let ctx = TaskContext::detached("unique");
+    let mut stack = ServiceBuilder::new()
+        .layer(RestartLayer::permanent())
+        .service(Unique);
+    let failure = within(stack.call(ctx.clone())).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Panic);
+    assert!(
+        failure.to_string().contains("there is one of me"),
+        "{failure}"
+    );
+    let snapshot = ctx.snapshot();
+    assert_eq!(snapshot.last_exit.unwrap().exit, TaskExit::Panicked);
+    assert_eq!(snapshot.status.as_str(), "failed");
+}

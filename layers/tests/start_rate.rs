@@ -159,3 +159,33 @@ fn within_the_burst_no_timer() {
         .block_on(child.run(TaskContext::detached("probe")))
         .unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_comes_to_nothing_is_the_next_ones() {
+    let storm = StartRateLayer::new(1, secs(100));
+    let starts = Starts::default();
+    let child = || {
+        ServiceBuilder::new()
+            .restart(RestartType::Permanent)
+            .layer(storm.clone())
+            .service(noted(&starts))
+    };
+    let contexts = ["first", "gives up", "next"].map(TaskContext::detached);
+    let [first, gives_up, next] = contexts.clone();
+    let mut lives = vec![tokio::spawn(child().run(first))];
+    tokio::time::sleep(secs(1)).await;
+    lives.push(tokio::spawn(child().run(gives_up.clone())));
+    tokio::time::sleep(secs(1)).await;
+    gives_up.gate().shutdown();
+    tokio::time::sleep(secs(1)).await;
+    lives.push(tokio::spawn(child().run(next)));
+    tokio::time::sleep(secs(150)).await;
+    // In milliseconds since each child was made: the second start is due at 100 s.
+    assert_eq!(*starts.lock().unwrap(), [0, 97_000]);
+    for ctx in &contexts {
+        ctx.gate().shutdown();
+    }
+    for life in lives {
+        within(life).await.unwrap().unwrap();
+    }
+}

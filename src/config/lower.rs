@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use supervisor_layers::{
@@ -67,7 +67,7 @@ impl SupervisorSpec {
 }
 
 /// The sections in effect at one place of the tree, and what the program makes children of.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Effective {
     supervisor: SupervisorSection,
     policy: PolicySection,
@@ -94,6 +94,13 @@ impl Effective {
             shutdown: self.shutdown.with(&child.shutdown),
             ..self.clone()
         }
+    }
+}
+
+/// What it says shows in what is made of it.
+impl fmt::Debug for Effective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Effective").finish_non_exhaustive()
     }
 }
 

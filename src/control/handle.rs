@@ -15,7 +15,7 @@ use crate::{
     shutdown::ShutdownResult,
     spec::{SupervisorPath, SupervisorSpec},
     state::{NodeState, TreeState},
-    tree::{Child, Root, Scope, Tree, start},
+    tree::{Child, Root, Scope, Start, Tree},
 };
 
 /// Starts trees.
@@ -41,9 +41,11 @@ impl Supervisor {
     /// Outside a Tokio runtime with a timer.
     pub async fn start(spec: SupervisorSpec) -> Result<SupervisorHandle, SupervisorError> {
         let capacity = spec.tree.control_channel_capacity.max(1);
-        start(spec)
-            .await
-            .map(|root| SupervisorHandle::new(root, capacity))
+        let start = Start::new(spec)?;
+        // Before anything runs: children may ask for it from their first poll on.
+        let handle = SupervisorHandle::new(start.root.clone(), capacity);
+        start.finish().await?;
+        Ok(handle)
     }
 
     /// Runs a tree to its end on a runtime of its own, with signals as

@@ -18,7 +18,7 @@ mod take_down;
 
 pub(crate) use self::core::ScopeCore;
 pub(crate) use child::Child;
-pub(crate) use root::{Root, start};
+pub(crate) use root::{Root, Start};
 pub(crate) use scale::Scaled;
 pub(crate) use scope::Scope;
 pub(crate) use shared::Tree;

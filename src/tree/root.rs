@@ -6,6 +6,7 @@ use supervisor_layers::{
     task::catch_panic,
 };
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{Scope, Tree, supervise::supervise};
 use crate::{
@@ -18,7 +19,8 @@ use crate::{
     spec::{SupervisorPath, SupervisorSpec, check_id},
 };
 
-/// A running tree: its root supervisor, and how it will have ended.
+/// A tree as its handle knows it: its root supervisor, and how it will have ended.
+#[derive(Clone)]
 pub(crate) struct Root {
     pub(crate) name: Arc<str>,
     pub(crate) scope: Arc<Scope>,
@@ -26,63 +28,94 @@ pub(crate) struct Root {
     pub(crate) end: watch::Receiver<Option<Arc<RuntimeExitReport>>>,
 }
 
-/// Starts a tree and waits until all its children have started.
-///
-/// Dropping this future stops what has started.
-pub(crate) async fn start(mut spec: SupervisorSpec) -> Result<Root, SupervisorError> {
-    check_id(&spec.id).map_err(|source| SupervisorError::InvalidId {
-        parent: SupervisorPath::root(),
-        source,
-    })?;
-    let tree = Tree::new(&spec);
-    let name: Arc<str> = spec.id.as_str().into();
-    let cancel_on = spec.tree.cancel_on.take();
-    let scope = Scope::build(spec, &SupervisorPath::root(), &tree, None)?;
-    let ctx = TaskContext::supervised(
-        SupervisorPath::root().shared(),
-        scope.core().clone(),
-        ContextSpec {
-            readiness: ReadinessPolicy::Explicit,
-            ..ContextSpec::default()
-        },
-    );
-    let gate = ctx.gate();
-    let (send, mut end) = watch::channel(None);
-    let guard = StopOnDrop {
-        tree: tree.clone(),
-        armed: true,
-    };
-    tokio::spawn(run(scope.clone(), ctx, send));
-    if let Some(token) = cancel_on {
-        let tree = tree.clone();
-        let mut end = end.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = token.cancelled() => {
-                    tree.request_shutdown(None);
-                }
-                _ = end.wait_for(Option::is_some) => {}
-            }
-        });
-    }
-    let outcome = gate.started(0).await;
-    // It may have had all its work done before anybody looked.
-    if outcome == StartOutcome::Started || tree.has_started() {
-        guard.disarm();
-        return Ok(Root {
+/// A tree that is about to start.
+pub(crate) struct Start {
+    pub(crate) root: Root,
+    ctx: TaskContext,
+    send: watch::Sender<Option<Arc<RuntimeExitReport>>>,
+    cancel_on: Option<CancellationToken>,
+}
+
+impl Start {
+    /// Everything as declared, and nothing running.
+    pub(crate) fn new(mut spec: SupervisorSpec) -> Result<Self, SupervisorError> {
+        check_id(&spec.id).map_err(|source| SupervisorError::InvalidId {
+            parent: SupervisorPath::root(),
+            source,
+        })?;
+        let tree = Tree::new(&spec);
+        let name: Arc<str> = spec.id.as_str().into();
+        let cancel_on = spec.tree.cancel_on.take();
+        let scope = Scope::build(spec, &SupervisorPath::root(), &tree, None)?;
+        let ctx = TaskContext::supervised(
+            SupervisorPath::root().shared(),
+            scope.core().clone(),
+            ContextSpec {
+                readiness: ReadinessPolicy::Explicit,
+                ..ContextSpec::default()
+            },
+        );
+        let (send, end) = watch::channel(None);
+        let root = Root {
             name,
             scope,
-            gate,
+            gate: ctx.gate(),
             end,
-        });
+        };
+        Ok(Self {
+            root,
+            ctx,
+            send,
+            cancel_on,
+        })
     }
-    // What had started has been stopped when the root has ended.
-    let _ = end.wait_for(Option::is_some).await;
-    guard.disarm();
-    Err(match tree.start_failure() {
-        Some((path, reason)) => SupervisorError::StartFailed { path, reason },
-        None => SupervisorError::StartStopped,
-    })
+
+    /// Starts the tree and waits until all its children have started.
+    ///
+    /// Dropping this future stops what has started.
+    pub(crate) async fn finish(self) -> Result<(), SupervisorError> {
+        let Root {
+            scope,
+            gate,
+            mut end,
+            ..
+        } = self.root;
+        let tree = scope.tree().clone();
+        let guard = StopOnDrop {
+            tree: tree.clone(),
+            armed: true,
+        };
+        tokio::spawn(run(scope, self.ctx, self.send));
+        if let Some(token) = self.cancel_on {
+            tokio::spawn(shut_down_on(token, tree.clone(), end.clone()));
+        }
+        let outcome = gate.started(0).await;
+        // It may have had all its work done before anybody looked.
+        if outcome == StartOutcome::Started || tree.has_started() {
+            guard.disarm();
+            return Ok(());
+        }
+        // What had started has been stopped when the root has ended.
+        let _ = end.wait_for(Option::is_some).await;
+        guard.disarm();
+        Err(match tree.start_failure() {
+            Some((path, reason)) => SupervisorError::StartFailed { path, reason },
+            None => SupervisorError::StartStopped,
+        })
+    }
+}
+
+async fn shut_down_on(
+    token: CancellationToken,
+    tree: Arc<Tree>,
+    mut end: watch::Receiver<Option<Arc<RuntimeExitReport>>>,
+) {
+    tokio::select! {
+        () = token.cancelled() => {
+            tree.request_shutdown(None);
+        }
+        _ = end.wait_for(Option::is_some) => {}
+    }
 }
 
 /// The root's task: its lives, until it is shut down, done, or gives up.

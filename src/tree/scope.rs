@@ -3,7 +3,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -43,6 +43,7 @@ pub(crate) struct Scope {
     depth: u32,
     children: Mutex<Children>,
     group_restarts: AtomicU64,
+    begun: AtomicBool,
 }
 
 /// The children, by instance, which is their start order, and by name.
@@ -122,6 +123,7 @@ impl Scope {
             depth,
             children: Mutex::new(children),
             group_restarts: AtomicU64::new(0),
+            begun: AtomicBool::new(false),
         }))
     }
 
@@ -179,6 +181,11 @@ impl Scope {
     /// Whether any child names a sibling in `depends_on`.
     pub(super) fn has_dependencies(&self) -> bool {
         !lock(&self.children).depended_on.is_empty()
+    }
+
+    /// A life begins: `true` for the first one.
+    pub(super) fn begins(&self) -> bool {
+        !self.begun.swap(true, Ordering::AcqRel)
     }
 
     /// Whether a life of it goes on.

@@ -43,7 +43,8 @@ impl Service<TaskContext> for SupervisorService {
 /// One life of a supervisor: starts its children in order, acts on what concerns them together, and stops
 /// them when it ends. Dropped, it aborts them.
 pub(super) async fn supervise(scope: Arc<Scope>, ctx: TaskContext) -> Result<(), TaskFailure> {
-    let first = ctx.generation() == 1;
+    // Not by the generation: a first run may have been stopped before anybody polled it.
+    let first = scope.begins();
     let mut life = Life {
         scope: &scope,
         over: false,

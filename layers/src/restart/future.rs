@@ -18,7 +18,7 @@ pin_project! {
     /// One life of a child: all its runs. `F` is the service's future, a parameter of its own so that the
     /// stack can be held across an await in a spawned async block.
     pub struct RestartFuture<S, F> {
-        service: S,
+        service: Option<S>,
         restart: RestartType,
         ctx: TaskContext,
         timer: Wait,
@@ -53,6 +53,8 @@ pin_project! {
 type HelpersEnd = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 enum State {
+    /// There is nothing to run: the service's clone panicked.
+    Unmade { panic: Box<TaskFailure> },
     /// Asks whether the run its context stands for has just begun and is this life's first.
     Adopting,
     /// Waits until a run may begin, and for what an earlier life left behind.
@@ -73,13 +75,26 @@ enum State {
 const GATE: State = State::Gate { leftovers: None };
 
 impl<S, F> RestartFuture<S, F> {
-    pub(super) fn new(service: S, ctx: TaskContext, restart: RestartType) -> Self {
+    pub(super) fn new(
+        service: Result<S, TaskFailure>,
+        ctx: TaskContext,
+        restart: RestartType,
+    ) -> Self {
+        let (service, state) = match service {
+            Ok(service) => (Some(service), State::Adopting),
+            Err(panic) => (
+                None,
+                State::Unmade {
+                    panic: Box::new(panic),
+                },
+            ),
+        };
         Self {
             service,
             restart,
             ctx,
             timer: None,
-            state: State::Adopting,
+            state,
             run: None,
         }
     }
@@ -102,6 +117,11 @@ where
         let mut this = self.project();
         loop {
             match this.state {
+                State::Unmade { panic } => {
+                    let panic =
+                        std::mem::replace(&mut **panic, TaskFailure::new(FailureKind::Panic, ""));
+                    return never(this.state, this.ctx, panic);
+                }
                 State::Adopting => {
                     *this.state = if this.ctx.slot().adopt(this.ctx.generation()) {
                         State::Ready { begun: true }
@@ -130,6 +150,9 @@ where
                     *this.state = State::Ready { begun: false };
                 }
                 State::Ready { begun } => {
+                    let Some(service) = this.service else {
+                        unreachable!("only a life without one never gets here")
+                    };
                     // Every wait is raced against the stop: the gate may close while the service is not ready.
                     let closed = match *begun {
                         true => this.ctx.slot().poll_stopped(cx, this.ctx.generation()),
@@ -141,11 +164,11 @@ where
                                 .slot()
                                 .end_run(this.ctx.generation(), Ok(()), *this.restart);
                         }
-                        leave_queues(this.service);
+                        leave_queues(service);
                         *this.state = GATE;
                         continue;
                     }
-                    let failure = match catch_panic(|| this.service.poll_ready(cx)) {
+                    let failure = match catch_panic(|| service.poll_ready(cx)) {
                         Ok(Poll::Pending) => return Poll::Pending,
                         Ok(Poll::Ready(Ok(()))) => None,
                         Ok(Poll::Ready(Err(error))) => Some(failure_of(error)),
@@ -155,24 +178,18 @@ where
                         match this.ctx.slot().begin_run() {
                             Some(generation) => *this.ctx = this.ctx.next(generation),
                             None => {
-                                leave_queues(this.service);
+                                discard(failure.map_or(Ok(()), Err));
+                                leave_queues(service);
                                 *this.state = GATE;
                                 continue;
                             }
                         }
                     }
                     if let Some(failure) = failure {
-                        // Final: this service will not run again. Told as the end of a run, so that nobody
-                        // misses it.
-                        this.ctx.slot().end_run(
-                            this.ctx.generation(),
-                            Err(&failure),
-                            RestartType::Temporary,
-                        );
-                        return end(this.state, this.ctx, Err(failure));
+                        return never(this.state, this.ctx, failure);
                     }
                     let ctx = this.ctx.clone();
-                    match catch_panic(|| this.service.call(ctx)) {
+                    match catch_panic(|| service.call(ctx)) {
                         Ok(run) => {
                             this.run.set(Some(run));
                             *this.state = State::Running { polled: false };
@@ -216,6 +233,17 @@ where
             }
         }
     }
+}
+
+/// A service that will not run again. Told as the end of a run, so that nobody misses it.
+fn never(
+    state: &mut State,
+    ctx: &TaskContext,
+    failure: TaskFailure,
+) -> Poll<Result<(), TaskFailure>> {
+    ctx.slot()
+        .end_run(ctx.generation(), Err(&failure), RestartType::Temporary);
+    end(state, ctx, Err(failure))
 }
 
 /// After the run's future is gone: ends what it started.

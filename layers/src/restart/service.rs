@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 use tower_service::Service;
 
 use super::RestartFuture;
-use crate::{BoxError, RestartType, TaskContext, TaskFailure};
+use crate::{BoxError, RestartType, TaskContext, TaskFailure, task::catch_panic};
 
 /// A child that runs again; made by [`RestartLayer`](super::RestartLayer).
 #[derive(Debug, Clone)]
@@ -37,7 +37,8 @@ where
         ctx.slot().manage();
         ctx.publish(|settings| settings.restart = Some(self.restart));
         // The life takes the service that was built; a next life starts fresh from the clone.
-        let fresh = self.inner.clone();
-        RestartFuture::new(std::mem::replace(&mut self.inner, fresh), ctx, self.restart)
+        let service = catch_panic(|| self.inner.clone())
+            .map(|fresh| std::mem::replace(&mut self.inner, fresh));
+        RestartFuture::new(service, ctx, self.restart)
     }
 }

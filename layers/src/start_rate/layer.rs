@@ -1,5 +1,5 @@
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -27,12 +27,15 @@ impl StartRateLayer {
 
     pub(super) fn reserve(&self) -> Instant {
         let now = self.origin.elapsed();
-        self.origin
-            + self
-                .rate
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .reserve(now)
+        self.origin + self.rate().reserve(now)
+    }
+
+    pub(super) fn give_back(&self, start: Instant) {
+        self.rate().give_back(start - self.origin);
+    }
+
+    fn rate(&self) -> MutexGuard<'_, Rate> {
+        self.rate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

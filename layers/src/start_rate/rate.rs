@@ -7,6 +7,8 @@ pub(super) struct Rate {
     interval: Duration,
     /// When the next start would be due if all came evenly, since the caller's origin.
     due: Duration,
+    /// The start reserved last, and `due` before that.
+    last: Option<(Duration, Duration)>,
 }
 
 impl Rate {
@@ -16,14 +18,27 @@ impl Rate {
             burst,
             interval: per / burst,
             due: Duration::ZERO,
+            last: None,
         }
     }
 
     /// Reserves the next start at `now` or later and tells when it is.
     pub(super) fn reserve(&mut self, now: Duration) -> Duration {
         let due = self.due.max(now);
+        let start = now.max(due.saturating_sub(self.interval * (self.burst - 1)));
+        self.last = Some((start, self.due));
         self.due = due + self.interval;
-        now.max(due.saturating_sub(self.interval * (self.burst - 1)))
+        start
+    }
+
+    /// Gives a start back that came to nothing, if nobody has reserved another since: those after it would
+    /// not come the earlier, and one more could come with them.
+    pub(super) fn give_back(&mut self, start: Duration) {
+        if self.last.is_some_and(|(last, _)| last == start)
+            && let Some((_, before)) = self.last.take()
+        {
+            self.due = before;
+        }
     }
 }
 

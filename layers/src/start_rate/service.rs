@@ -14,7 +14,7 @@ use crate::{BoxError, TaskContext};
 pub struct StartRateService<S> {
     inner: S,
     shared: StartRateLayer,
-    reserved: Option<Instant>,
+    reserved: Option<Reservation>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
@@ -39,7 +39,10 @@ where
     type Future = S::Future;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        let at = *self.reserved.get_or_insert_with(|| self.shared.reserve());
+        let at = self
+            .reserved
+            .get_or_insert_with(|| Reservation::of(&self.shared))
+            .at;
         if at > Instant::now() {
             let sleep = self
                 .sleep
@@ -53,8 +56,40 @@ where
     }
 
     fn call(&mut self, ctx: TaskContext) -> Self::Future {
-        self.reserved = None;
+        if let Some(reserved) = self.reserved.take() {
+            reserved.used();
+        }
         self.inner.call(ctx)
+    }
+}
+
+/// The time of a start to come. One that comes to nothing, as its child is held or ended first, is given
+/// back.
+struct Reservation {
+    at: Instant,
+    of: StartRateLayer,
+    open: bool,
+}
+
+impl Reservation {
+    fn of(layer: &StartRateLayer) -> Self {
+        Self {
+            at: layer.reserve(),
+            of: layer.clone(),
+            open: true,
+        }
+    }
+
+    fn used(mut self) {
+        self.open = false;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.open {
+            self.of.give_back(self.at);
+        }
     }
 }
 

@@ -57,7 +57,11 @@ where
                     .stop_cause()
                     .is_some_and(|cause| cause.is_foreign());
                 return Poll::Ready(match this.verdict.take().filter(|_| !foreign) {
-                    Some(verdict) => Err(verdict.into()),
+                    Some(verdict) => {
+                        // An error's destructor is the user's, and may panic.
+                        let _ = catch_panic(|| drop(result));
+                        Err(verdict.into())
+                    }
                     None => result.map_err(Into::into),
                 });
             }
