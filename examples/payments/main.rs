@@ -29,6 +29,7 @@ use rust_supervisor::{
     BoxError, CommandMeta, Factories, Supervisor, SupervisorConfig, SupervisorHandle, TaskContext,
     secs,
 };
+use sabotage::SaboteurSettings;
 use shop::Shop;
 use stop::Stop;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -77,8 +78,12 @@ async fn run(options: &Options) -> Result<End, BoxError> {
     let temporary = tempfile::tempdir()?;
     let data = options.data.as_deref().unwrap_or(temporary.path());
     let shop = Arc::new(Shop::new(data.to_owned()));
-    let configured = SupervisorConfig::load(&options.config)
-        .and_then(|config| Ok((config.clone().into_spec(&factories(&shop))?, config)));
+    let configured = SupervisorConfig::load(&options.config).and_then(|mut config| {
+        if options.aggressive {
+            unleash(&mut config);
+        }
+        Ok((config.clone().into_spec(&factories(&shop))?, config))
+    });
     let (spec, config) = match configured {
         Ok(configured) => configured,
         Err(error) => {
@@ -140,6 +145,18 @@ async fn run(options: &Options) -> Result<End, BoxError> {
     } else {
         End::Success
     })
+}
+
+/// Lets the saboteur do its worst, and nobody give up over it or wait for long.
+fn unleash(config: &mut SupervisorConfig) {
+    config.policy.max_backoff_ms = 100;
+    config.policy.child_restart_limit = 1_000_000;
+    config.policy.supervisor_failure_limit = 1_000_000;
+    for child in &mut config.children {
+        if child.factory.as_deref() == Some("saboteur") {
+            child.settings = serde_json::json!(SaboteurSettings::aggressive());
+        }
+    }
 }
 
 fn report_error(file: &Path, error: &std::io::Error) -> String {

@@ -5,12 +5,14 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 pub const USAGE: &str = "\
 A small payments service under supervision, with a saboteur in its tree.
 
-Usage: payments --config FILE [--for TIME] [--report FILE] [--data DIR] [--check]
+Usage: payments --config FILE [--for TIME] [--report FILE] [--data DIR] [--aggressive]
+                [--check]
 
   --config FILE  the tree, as YAML
   --for TIME     stop after this time (10s, 1m); without it, at Ctrl-C
   --report FILE  write what was seen as JSON
   --data DIR     keep the database there and go on with what is in it; without it, a temporary directory
+  --aggressive   the saboteur strikes twenty times a second with all it has; no limit is in its way
   --check        validate the configuration, print the resulting tree, and leave
 
 Exit code: 0 success, 1 other failure, 2 bad configuration or command line, 3 unclean shutdown,
@@ -22,6 +24,7 @@ pub struct Options {
     pub time: Option<Duration>,
     pub report: Option<PathBuf>,
     pub data: Option<PathBuf>,
+    pub aggressive: bool,
     pub check: bool,
     pub help: bool,
 }
@@ -39,6 +42,7 @@ impl Options {
                 "--for" => options.time = Some(time(&value()?.to_string_lossy())?),
                 "--report" => options.report = Some(value()?.into()),
                 "--data" => options.data = Some(value()?.into()),
+                "--aggressive" => options.aggressive = true,
                 "--check" => options.check = true,
                 "--help" | "-h" => options.help = true,
                 _ => return Err(format!("{flag} is not an option")),

@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use rust_supervisor::{TaskContext, TaskResult};
-use serde::Deserialize;
+use rust_supervisor::{CommandMeta, SupervisedTask, TaskContext, TaskResult};
+use serde::{Deserialize, Serialize};
 use tokio::{sync::Notify, time::sleep};
 
 use crate::shop::Shop;
@@ -43,7 +43,7 @@ impl Switch {
 }
 
 /// What can be broken, and how its child ends by that.
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Fault {
     /// The database is closed under everybody's hands: its child fails.
@@ -58,15 +58,46 @@ enum Fault {
     StallRequest,
     /// The exporter cannot start in time.
     SlowDisk,
+    /// Somebody restarts a worker by hand.
+    RestartWorker,
+    /// Somebody sets another number of workers, from one to six.
+    ResizePool,
+    /// Somebody pauses the gateway for a moment.
+    PauseGateway,
 }
 
-#[derive(Clone, Deserialize)]
+impl Fault {
+    const ALL: [Self; 9] = [
+        Self::DropConnection,
+        Self::PoisonOrder,
+        Self::HangWorker,
+        Self::FailGateway,
+        Self::StallRequest,
+        Self::SlowDisk,
+        Self::RestartWorker,
+        Self::ResizePool,
+        Self::PauseGateway,
+    ];
+}
+
+#[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SaboteurSettings {
     every_ms: u64,
     seed: u64,
     /// All of them, in an order of its own, then all of them again.
     faults: Vec<Fault>,
+}
+
+impl SaboteurSettings {
+    /// As often as the others can still do anything in between, and with everything there is.
+    pub fn aggressive() -> Self {
+        Self {
+            every_ms: 50,
+            seed: 42,
+            faults: Fault::ALL.to_vec(),
+        }
+    }
 }
 
 /// Commits one fault after the other.
@@ -83,15 +114,18 @@ pub async fn saboteur(ctx: TaskContext, shop: Arc<Shop>, settings: SaboteurSetti
         }
         if !deck.is_empty() {
             let fault = deck.swap_remove(random.below(deck.len()));
-            commit(fault, &ctx, &shop).await?;
+            commit(fault, &ctx, &shop, &mut random).await?;
         }
     }
     Ok(())
 }
 
-async fn commit(fault: Fault, ctx: &TaskContext, shop: &Shop) -> TaskResult {
+async fn commit(fault: Fault, ctx: &TaskContext, shop: &Shop, random: &mut SplitMix) -> TaskResult {
     let sabotage = &shop.sabotage;
     match fault {
+        Fault::RestartWorker | Fault::ResizePool | Fault::PauseGateway => {
+            interfere(fault, ctx, random).await?;
+        }
         Fault::DropConnection => {
             let connection = shop.connection.clone();
             ctx.spawn_blocking(move || connection.close()).await?;
@@ -113,6 +147,31 @@ async fn commit(fault: Fault, ctx: &TaskContext, shop: &Shop) -> TaskResult {
             }
             sabotage.fail_gateway.notify_one();
         }
+    }
+    Ok(())
+}
+
+/// Does what a person might, at the worst time. That a command does not apply just then is no failure.
+async fn interfere(fault: Fault, ctx: &TaskContext, random: &mut SplitMix) -> TaskResult {
+    let Some(handle) = ctx.supervisor().and_then(|weak| weak.upgrade()) else {
+        return Ok(());
+    };
+    let by = CommandMeta::new("saboteur", "to see what happens")?;
+    let answer = match fault {
+        Fault::RestartWorker => handle.restart_child("storage/settle/0", &by).await,
+        Fault::ResizePool => {
+            let workers = 1 + random.below(6);
+            handle.scale_child("storage/settle", workers, &by).await
+        }
+        _ => {
+            let paused = handle.pause_child("edge/gateway", &by).await;
+            sleep(Duration::from_millis(100)).await;
+            let resumed = handle.resume_child("edge/gateway", &by).await;
+            paused.and(resumed)
+        }
+    };
+    if let Err(error) = answer {
+        tracing::debug!(%error, "not now");
     }
     Ok(())
 }
