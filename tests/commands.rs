@@ -464,3 +464,18 @@ async fn a_hundred_callers_at_once_never_make_two_runs_of_one_child() {
         assert_eq!(ledger.alive.load(Ordering::SeqCst), 0, "c{at}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_command_to_a_temporary_child_that_ends_just_then_is_answered() {
+    let board = Switchboard::new();
+    let tree = SupervisorSpec::one_for_one("t").child(board.child("x").temporary());
+    let handle = start(tree).await;
+    // Its task comes before the command's.
+    board.complete("x");
+    let error = within(handle.restart_child("x", &by())).await.unwrap_err();
+    assert!(
+        matches!(error, SupervisorError::NotApplicable { .. }),
+        "{error}"
+    );
+    assert!(handle.child_state("x").is_err());
+}

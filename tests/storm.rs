@@ -13,9 +13,9 @@ use std::{
 };
 
 use rust_supervisor::{
-    Backoff, ChildSpec, EscalationPolicy, EventItem, EventKind, LifecycleEvent, ReadinessPolicy,
-    SupervisionStrategy, SupervisorError, SupervisorHandle, SupervisorSpec, TaskContext,
-    TaskResult, TreeEvent, ms, secs,
+    Backoff, ChildSpec, ChildStatus, EscalationPolicy, EventItem, EventKind, LifecycleEvent,
+    ReadinessPolicy, SupervisionStrategy, SupervisorError, SupervisorHandle, SupervisorSpec,
+    TaskContext, TaskResult, TreeEvent, ms, secs,
 };
 use support::{by, start};
 use tokio::time::Instant;
@@ -199,7 +199,14 @@ fn scope(id: &str, depth: u32, dice: &mut Dice, witness: &Arc<Witness>) -> Super
         ])),
     };
     for at in 0..3 {
-        scope = scope.child(child(&format!("c{at}"), dice, witness));
+        let child = child(&format!("c{at}"), dice, witness);
+        // The first may be held when the others' group starts.
+        let depends_on = (at > 0 && dice.below(3) == 0).then_some("c0");
+        scope = scope.child(child.depends_on(depends_on));
+    }
+    if dice.below(2) == 0 {
+        let kind = child("p", dice, witness);
+        scope = scope.pool(2, move |_| kind.clone());
     }
     if depth < 2 {
         for at in 0..2 {
@@ -219,12 +226,21 @@ async fn order(handle: &SupervisorHandle, dice: &mut Dice, witness: &Arc<Witness
         .filter(|node| node.supervisor.is_some())
         .map(|node| node.path.clone())
         .collect();
+    let pools: Vec<_> = state
+        .iter()
+        .filter(|node| {
+            let supervisor = node.supervisor.as_ref();
+            supervisor.is_some_and(|supervisor| supervisor.replicas.is_some())
+        })
+        .map(|node| node.path.clone())
+        .collect();
     let worker = handle
         .child_state(path.clone())
         .is_ok_and(|node| node.supervisor.is_none());
+    let added = path.id().starts_with("added");
     drop(state);
     // A supervisor's restart makes all as new below it: seldom, or little else happens.
-    if !worker && dice.below(20) != 0 {
+    if !worker && !added && dice.below(20) != 0 {
         return;
     }
     let what = dice.below(12);
@@ -234,7 +250,21 @@ async fn order(handle: &SupervisorHandle, dice: &mut Dice, witness: &Arc<Witness
             2..=4 => handle.resume_child(path.clone(), &by()).await,
             5 | 6 => handle.restart_child(path.clone(), &by()).await,
             7 => handle.quarantine_child(path.clone(), &by()).await,
-            8 if worker && dice.below(3) == 0 => handle.remove_child(path.clone(), &by()).await,
+            8 if added || worker && dice.below(3) == 0 => {
+                handle.remove_child(path.clone(), &by()).await
+            }
+            9 if !pools.is_empty() => {
+                let at = usize::try_from(dice.below(pools.len() as u64)).unwrap();
+                let replicas = usize::try_from(dice.below(5)).unwrap();
+                handle.scale_child(pools[at].clone(), replicas, &by()).await
+            }
+            10 if dice.below(4) == 0 => {
+                let parent =
+                    scopes[usize::try_from(dice.below(scopes.len() as u64)).unwrap()].clone();
+                let name = format!("added{}", dice.below(2));
+                let added = self::scope(&name, 2, dice, witness);
+                handle.add_child(parent, added, &by()).await
+            }
             _ => {
                 let parent =
                     scopes[usize::try_from(dice.below(scopes.len() as u64)).unwrap()].clone();
@@ -300,9 +330,11 @@ async fn storm(seed: u64, time: Duration) {
             "backing_off",
             "lingering",
         ];
-        state
-            .iter()
-            .any(|node| on_the_way.contains(&node.status.as_str()))
+        state.iter().any(|node| {
+            // One that waits for a held sibling is at rest.
+            let at_rest = matches!(node.status, ChildStatus::WaitingFor { .. });
+            !at_rest && on_the_way.contains(&node.status.as_str())
+        })
     };
     while unsettled() && patience.elapsed() < secs(3) {
         tokio::time::sleep(ms(2)).await;

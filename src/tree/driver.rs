@@ -1,7 +1,8 @@
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use supervisor_layers::{
-    FailureKind, RestartType, StopCause, TaskContext, TaskFailure, context::NextRun,
+    FailureKind, RestartType, StopCause, TaskContext, TaskFailure,
+    context::{NextRun, StopRequest},
     task::catch_panic,
 };
 
@@ -36,6 +37,8 @@ async fn drive(scope: Arc<Scope>, child: Arc<Child>, mut over: Over) {
         // An error's destructor is the user's, and may panic.
         let _ = catch_panic(move || drop(result));
         if forgotten {
+            // Who asks for another run just now is to learn that there is none.
+            gate.end(StopCause::Removal, StopRequest::default());
             break StopCause::Removal;
         }
     };
