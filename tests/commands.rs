@@ -479,3 +479,25 @@ async fn a_command_to_a_temporary_child_that_ends_just_then_is_answered() {
     );
     assert!(handle.child_state("x").is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_child_whose_supervisor_never_came_to_life_is_answered() {
+    let board = Switchboard::new();
+    let handle = start(SupervisorSpec::one_for_one("t")).await;
+    let inner = SupervisorSpec::one_for_one("inner").child(board.child("x"));
+    let added = SupervisorSpec::one_for_one("added")
+        .child(board.explicit("first"))
+        .supervisor(inner);
+    let (other, meta) = (handle.clone(), by());
+    let adding = tokio::spawn(async move { other.add_child("/", added, &meta).await });
+    comes_to(&handle, "added/first", "starting").await;
+    let error = within(handle.restart_child("added/inner/x", &by())).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("down with its supervisor"), "{error}");
+    let other = handle.clone();
+    let waiting = tokio::spawn(async move { other.wait_ready("added/inner/x").await });
+    tokio::task::yield_now().await;
+    within(handle.remove_child("added", &by())).await.unwrap();
+    assert!(within(waiting).await.unwrap().is_err());
+    assert!(within(adding).await.unwrap().is_err());
+}

@@ -152,7 +152,13 @@ impl SupervisorHandle {
                     gate.mark_lingering();
                     return Ok((child.ctx.clone(), Change::Lingering));
                 }
-                scope.revive(&child);
+                if !scope.revive(&child) {
+                    return Err(SupervisorError::NotApplicable {
+                        command: "restart_child",
+                        path: child.path(),
+                        status: "down with its supervisor".to_owned(),
+                    });
+                }
                 match gate.ran_again(generation).await {
                     Ok(_) => Ok((child.ctx.clone(), Change::Done)),
                     Err(_) => Err(not_applicable("restart_child", &child)),

@@ -69,8 +69,8 @@ impl Scope {
         self.dismiss(child);
     }
 
-    /// Gives a child a task again whose last one was aborted.
-    pub(crate) fn revive(self: &Arc<Self>, child: &Arc<Child>) {
-        self.launch(child, |gate| gate.restart().is_some());
+    /// Gives a child a task again whose last one was aborted. `false`: it has none, as its supervisor is down.
+    pub(crate) fn revive(self: &Arc<Self>, child: &Arc<Child>) -> bool {
+        self.launch(child, |gate| gate.restart().is_some()) || !child.is_over()
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use supervisor_layers::Gate;
+use supervisor_layers::{Gate, StopCause, context::StopRequest};
 
 use super::{
     Child, Tree, child::AsChild, core::ScopeCore, driver, order::start_order, shared::lock,
@@ -345,9 +345,15 @@ impl Scope {
 
     /// Takes a child out; its name can be used again at once.
     pub(super) fn forget(&self, child: &Arc<Child>) {
-        let mut children = lock(&self.children);
-        if children.remove(child) {
-            self.announce(child, TreeEvent::Removed);
+        {
+            let mut children = lock(&self.children);
+            if children.remove(child) {
+                self.announce(child, TreeEvent::Removed);
+            }
+        }
+        // Those below may never have had a life of their supervisor: who waits for one waits no longer.
+        for below in child.scope().iter().flat_map(|scope| scope.descendants()) {
+            below.gate().end(StopCause::Removal, StopRequest::default());
         }
     }
 
