@@ -14,8 +14,8 @@ use std::{
 
 use rust_supervisor::{
     Backoff, ChildSpec, ChildStatus, EscalationPolicy, EventItem, EventKind, LifecycleEvent,
-    ReadinessPolicy, SupervisionStrategy, SupervisorError, SupervisorHandle, SupervisorSpec,
-    TaskContext, TaskResult, TreeEvent, ms, secs,
+    NodeState, ReadinessPolicy, SupervisionStrategy, SupervisorError, SupervisorHandle,
+    SupervisorSpec, TaskContext, TaskResult, TreeEvent, ms, secs,
 };
 use support::{by, start};
 use tokio::time::Instant;
@@ -288,6 +288,24 @@ async fn order(handle: &SupervisorHandle, dice: &mut Dice, witness: &Arc<Witness
     }
 }
 
+/// Whether somebody is on the way to something.
+fn restless(node: &NodeState) -> bool {
+    let on_the_way = match node.status {
+        // That takes somebody to release a sibling.
+        ChildStatus::WaitingFor { .. } => false,
+        _ => [
+            "waiting",
+            "starting",
+            "stopping",
+            "backing_off",
+            "lingering",
+        ]
+        .contains(&node.status.as_str()),
+    };
+    // Below a supervisor that is down some may never have had a run.
+    on_the_way || node.status == ChildStatus::Running && node.children.iter().any(restless)
+}
+
 async fn storm(seed: u64, time: Duration) {
     let alive_before = tokio::runtime::Handle::current()
         .metrics()
@@ -321,26 +339,13 @@ async fn storm(seed: u64, time: Duration) {
     // Calm again, everybody comes to run or to rest: nobody was forgotten half-way.
     witness.rough.store(false, Ordering::SeqCst);
     let patience = Instant::now();
-    let unsettled = || {
-        let state = handle.current_state();
-        let on_the_way = [
-            "waiting",
-            "starting",
-            "stopping",
-            "backing_off",
-            "lingering",
-        ];
-        state.iter().any(|node| {
-            // One that waits for a held sibling is at rest.
-            let at_rest = matches!(node.status, ChildStatus::WaitingFor { .. });
-            !at_rest && on_the_way.contains(&node.status.as_str())
-        })
-    };
-    while unsettled() && patience.elapsed() < secs(3) {
+    let unsettled = || restless(&handle.current_state().root);
+    while unsettled() {
+        if patience.elapsed() > secs(3) {
+            witness.broken(handle.current_state().to_string());
+            break;
+        }
         tokio::time::sleep(ms(2)).await;
-    }
-    if unsettled() {
-        witness.broken(handle.current_state().to_string());
     }
     let result = tokio::time::timeout(secs(20), handle.shutdown_tree(&by()))
         .await
