@@ -6,6 +6,7 @@
 //!   layer, and works alone, in any tower stack.
 //! - What concerns siblings is a **supervisor**, itself a service: trees nest.
 //! - A running tree is steered and asked through its [`SupervisorHandle`].
+//! - With the feature `test-util`, the module `test_util` has what tests of one's own tree need.
 //!
 //! ```no_run
 //! use rust_supervisor::{ChildSpec, Supervisor, SupervisorSpec, TaskContext, TaskResult};
@@ -35,6 +36,8 @@ mod meta;
 pub mod shutdown;
 pub mod spec;
 pub mod state;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 mod tree;
 
 pub use config::{ConfigError, Factories, SupervisorConfig};

@@ -6,11 +6,12 @@ use std::pin::Pin;
 
 use futures_core::Stream;
 use rust_supervisor::{
-    Backoff, ChildSpec, EventItem, EventKind, EventStream, Jitter, SupervisorEvent,
-    SupervisorHandle, SupervisorSpec, TaskContext, ms, secs,
+    Backoff, ChildSpec, EventItem, EventKind, EventStream, Jitter, SupervisorEvent, SupervisorSpec,
+    ms, secs,
+    test_util::{Script, TestTree, by},
 };
 use serde_json::{Value, json};
-use support::{Switchboard, by, running, shut_down, start, until, within};
+use support::{Switchboard, within};
 
 /// All that can be read without waiting.
 fn at_hand(events: &mut EventStream) -> Vec<EventItem> {
@@ -23,11 +24,8 @@ fn at_hand(events: &mut EventStream) -> Vec<EventItem> {
 }
 
 /// The tree's history; nothing of it may be missing.
-fn history(handle: &SupervisorHandle) -> Vec<SupervisorEvent> {
-    at_hand(&mut handle.subscribe_events_from(1))
-        .into_iter()
-        .map(|item| item.event().expect("no gap"))
-        .collect()
+fn history(tree: &TestTree) -> Vec<SupervisorEvent> {
+    tree.events()
 }
 
 fn name(event: &SupervisorEvent) -> String {
@@ -40,47 +38,46 @@ fn steady(ms_: u64) -> Backoff {
 }
 
 /// A tree in which nearly everything happens that can.
-async fn eventful() -> SupervisorHandle {
+async fn eventful() -> TestTree {
     let board = Switchboard::new();
     let group = SupervisorSpec::one_for_all("g")
         .intensity(1, secs(600))
         .child(board.child("x").backoff(steady(10)).no_fuse())
         .child(board.child("y"));
-    let silent = ChildSpec::worker("silent", |ctx: TaskContext| async move {
-        if ctx.generation() > 1 {
-            ctx.cancelled().await;
-        }
-        std::future::pending::<()>().await;
-    });
-    let tree = SupervisorSpec::one_for_one("t")
+    let silent = Script::new()
+        .runs_until_stopped(1)
+        .silent_after(ms(0))
+        .deaf();
+    let silent = ChildSpec::worker("silent", silent.task());
+    let spec = SupervisorSpec::one_for_one("t")
         .child(board.child("a").backoff(steady(100)).fuse(1, secs(600)))
         .child(silent.heartbeat().backoff(steady(100_000)).grace(secs(1)))
         .child(board.child("b"))
         .supervisor(group);
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     board.fail("a");
-    running(&handle, "a", 2).await;
+    tree.until_running("a", 2).await;
     board.panic("a");
-    until(|| handle.child_state("a").unwrap().status.as_str() == "quarantined").await;
-    within(handle.resume_child("a", &by())).await.unwrap();
-    within(handle.pause_child("b", &by())).await.unwrap();
-    within(handle.resume_child("b", &by())).await.unwrap();
-    within(handle.remove_child("b", &by())).await.unwrap();
-    handle.remove_child("b", &by()).await.unwrap_err();
+    tree.until_status("a", "quarantined").await;
+    within(tree.resume_child("a", &by())).await.unwrap();
+    within(tree.pause_child("b", &by())).await.unwrap();
+    within(tree.resume_child("b", &by())).await.unwrap();
+    within(tree.remove_child("b", &by())).await.unwrap();
+    tree.remove_child("b", &by()).await.unwrap_err();
     board.fail("g/x");
     board.fail("x");
-    running(&handle, "g/y", 2).await;
+    tree.until_running("g/y", 2).await;
     board.fail("x");
-    running(&handle, "g", 2).await;
-    until(|| handle.child_state("silent").unwrap().status.as_str() == "backing_off").await;
-    shut_down(&handle).await;
-    handle
+    tree.until_running("g", 2).await;
+    tree.until_status("silent", "backing_off").await;
+    tree.shutdown_clean().await;
+    tree
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_kind_is_told_and_comes_back_from_json_as_it_was() {
-    let handle = eventful().await;
-    let events = history(&handle);
+    let tree = eventful().await;
+    let events = history(&tree);
     let mut kinds: Vec<_> = events.iter().map(name).collect();
     kinds.sort();
     kinds.dedup();
@@ -123,9 +120,9 @@ async fn every_kind_is_told_and_comes_back_from_json_as_it_was() {
 
 #[tokio::test(start_paused = true)]
 async fn the_sequence_is_contiguous_and_time_does_not_go_back() {
-    let handle = eventful().await;
-    let events = history(&handle);
-    let state = handle.current_state();
+    let tree = eventful().await;
+    let events = history(&tree);
+    let state = tree.current_state();
     assert_eq!(state.as_of, events.len() as u64);
     for (event, sequence) in events.iter().zip(1..) {
         assert_eq!(event.sequence, sequence);
@@ -142,12 +139,12 @@ async fn the_sequence_is_contiguous_and_time_does_not_go_back() {
 #[tokio::test(start_paused = true)]
 async fn a_restart_is_told_step_by_step_under_the_sequence_of_its_exit() {
     let board = Switchboard::new();
-    let tree = SupervisorSpec::one_for_one("t").child(board.child("a").backoff(steady(250)));
-    let handle = start(tree).await;
-    let seen = handle.current_state().as_of;
+    let spec = SupervisorSpec::one_for_one("t").child(board.child("a").backoff(steady(250)));
+    let tree = TestTree::start(spec).await;
+    let seen = tree.current_state().as_of;
     board.fail("a");
-    running(&handle, "a", 2).await;
-    let restart = &history(&handle)[usize::try_from(seen).unwrap()..];
+    tree.until_running("a", 2).await;
+    let restart = &history(&tree)[usize::try_from(seen).unwrap()..];
     let told: Vec<_> = restart
         .iter()
         .map(|event| (name(event), event.generation, event.uptime))
@@ -168,8 +165,8 @@ async fn a_restart_is_told_step_by_step_under_the_sequence_of_its_exit() {
         assert_eq!(event.correlation_id, Some(seen + 1));
     }
     board.fail("a");
-    running(&handle, "a", 3).await;
-    let again = &history(&handle)[usize::try_from(seen).unwrap() + 6..];
+    tree.until_running("a", 3).await;
+    let again = &history(&tree)[usize::try_from(seen).unwrap() + 6..];
     assert!(
         again
             .iter()
@@ -178,8 +175,8 @@ async fn a_restart_is_told_step_by_step_under_the_sequence_of_its_exit() {
 }
 
 /// What followed from the last command of that name, with the paths.
-fn consequences(handle: &SupervisorHandle, command: &str) -> Vec<String> {
-    let events = history(handle);
+fn consequences(tree: &TestTree, command: &str) -> Vec<String> {
+    let events = history(tree);
     let accepted = events.iter().rev().find(|event| {
         matches!(&event.kind, EventKind::Tree(rust_supervisor::TreeEvent::CommandAccepted {
             command: told, ..
@@ -196,10 +193,10 @@ fn consequences(handle: &SupervisorHandle, command: &str) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn a_command_is_tied_to_its_consequences() {
     let board = Switchboard::new();
-    let tree = SupervisorSpec::one_for_one("t").child(board.child("a"));
-    let handle = start(tree).await;
-    within(handle.restart_child("a", &by())).await.unwrap();
-    running(&handle, "a", 2).await;
+    let spec = SupervisorSpec::one_for_one("t").child(board.child("a"));
+    let tree = TestTree::start(spec).await;
+    within(tree.restart_child("a", &by())).await.unwrap();
+    tree.until_running("a", 2).await;
     let of_restart = [
         "/a command_accepted",
         "/a exited",
@@ -207,13 +204,13 @@ async fn a_command_is_tied_to_its_consequences() {
         "/a starting",
         "/a ready",
     ];
-    let mut told = consequences(&handle, "restart_child");
+    let mut told = consequences(&tree, "restart_child");
     told.retain(|told| told != "/a command_completed");
     assert_eq!(told, of_restart);
 
-    within(handle.pause_child("a", &by())).await.unwrap();
+    within(tree.pause_child("a", &by())).await.unwrap();
     assert_eq!(
-        consequences(&handle, "pause_child"),
+        consequences(&tree, "pause_child"),
         [
             "/a command_accepted",
             "/a paused",
@@ -222,9 +219,9 @@ async fn a_command_is_tied_to_its_consequences() {
             "/a command_completed"
         ]
     );
-    within(handle.resume_child("a", &by())).await.unwrap();
-    running(&handle, "a", 3).await;
-    let mut told = consequences(&handle, "resume_child");
+    within(tree.resume_child("a", &by())).await.unwrap();
+    tree.until_running("a", 3).await;
+    let mut told = consequences(&tree, "resume_child");
     told.retain(|told| told != "/a command_completed");
     assert_eq!(
         told,
@@ -236,11 +233,11 @@ async fn a_command_is_tied_to_its_consequences() {
         ]
     );
 
-    within(handle.add_child("/", board.child("b"), &by()))
+    within(tree.add_child("/", board.child("b"), &by()))
         .await
         .unwrap();
     assert_eq!(
-        consequences(&handle, "add_child"),
+        consequences(&tree, "add_child"),
         [
             "/b command_accepted",
             "/b child_added",
@@ -249,9 +246,9 @@ async fn a_command_is_tied_to_its_consequences() {
             "/b command_completed"
         ]
     );
-    within(handle.remove_child("b", &by())).await.unwrap();
+    within(tree.remove_child("b", &by())).await.unwrap();
     assert_eq!(
-        consequences(&handle, "remove_child"),
+        consequences(&tree, "remove_child"),
         [
             "/b command_accepted",
             "/b exited",
@@ -262,11 +259,11 @@ async fn a_command_is_tied_to_its_consequences() {
     );
     // What happens by itself afterwards is its own cause.
     board.fail("a");
-    running(&handle, "a", 4).await;
-    assert_eq!(consequences(&handle, "resume_child").len(), 5);
-    shut_down(&handle).await;
+    tree.until_running("a", 4).await;
+    assert_eq!(consequences(&tree, "resume_child").len(), 5);
+    tree.shutdown_clean().await;
     assert_eq!(
-        consequences(&handle, "shutdown_tree"),
+        consequences(&tree, "shutdown_tree"),
         [
             "/ command_accepted",
             "/ shutdown_stage_entered",
@@ -284,12 +281,12 @@ async fn a_command_is_tied_to_its_consequences() {
 }
 
 /// Restarts `a` so often.
-async fn restarts(handle: &SupervisorHandle, times: usize) {
+async fn restarts(tree: &TestTree, times: usize) {
     for _ in 0..times {
-        let generation = handle.child_state("a").unwrap().generation;
-        within(handle.restart_child("a", &by())).await.unwrap();
-        until(|| {
-            let state = handle.child_state("a").unwrap();
+        let generation = tree.child_state("a").unwrap().generation;
+        within(tree.restart_child("a", &by())).await.unwrap();
+        tree.until(|| {
+            let state = tree.child_state("a").unwrap();
             state.generation > generation && state.ready
         })
         .await;
@@ -299,15 +296,15 @@ async fn restarts(handle: &SupervisorHandle, times: usize) {
 #[tokio::test(start_paused = true)]
 async fn a_slow_subscriber_is_told_exactly_how_much_it_missed() {
     let board = Switchboard::new();
-    let tree = SupervisorSpec::one_for_one("t")
+    let spec = SupervisorSpec::one_for_one("t")
         .child(board.child("a"))
         .event_channel_capacity(10)
         .journal_capacity(100);
-    let handle = start(tree).await;
-    let mut events = handle.subscribe_events();
-    let before = handle.current_state().as_of;
-    restarts(&handle, 4).await;
-    let head = handle.current_state().as_of;
+    let tree = TestTree::start(spec).await;
+    let mut events = tree.subscribe_events();
+    let before = tree.current_state().as_of;
+    restarts(&tree, 4).await;
+    let head = tree.current_state().as_of;
     let read = at_hand(&mut events);
     assert_eq!(
         read[0],
@@ -321,7 +318,7 @@ async fn a_slow_subscriber_is_told_exactly_how_much_it_missed() {
         .collect();
     assert_eq!(sequences, Vec::from_iter(head - 9..=head));
     // In step again, it misses nothing.
-    restarts(&handle, 1).await;
+    restarts(&tree, 1).await;
     let read = at_hand(&mut events);
     assert_eq!(read[0].clone().event().unwrap().sequence, head + 1);
 }
@@ -329,16 +326,16 @@ async fn a_slow_subscriber_is_told_exactly_how_much_it_missed() {
 #[tokio::test(start_paused = true)]
 async fn history_reaches_back_as_far_as_the_journal() {
     let board = Switchboard::new();
-    let tree = SupervisorSpec::one_for_one("t")
+    let spec = SupervisorSpec::one_for_one("t")
         .child(board.child("a"))
         .event_channel_capacity(3)
         .journal_capacity(40);
-    let handle = start(tree).await;
-    restarts(&handle, 3).await;
-    assert_eq!(history(&handle).len() as u64, handle.current_state().as_of);
-    restarts(&handle, 10).await;
-    let head = handle.current_state().as_of;
-    let read = at_hand(&mut handle.subscribe_events_from(1));
+    let tree = TestTree::start(spec).await;
+    restarts(&tree, 3).await;
+    assert_eq!(history(&tree).len() as u64, tree.current_state().as_of);
+    restarts(&tree, 10).await;
+    let head = tree.current_state().as_of;
+    let read = at_hand(&mut tree.subscribe_events_from(1));
     assert_eq!(read[0], EventItem::Gap { missed: head - 40 });
     assert_eq!(read.len(), 41);
 }
@@ -346,23 +343,23 @@ async fn history_reaches_back_as_far_as_the_journal() {
 #[tokio::test(start_paused = true)]
 async fn a_state_and_the_stream_after_it_join_without_a_gap() {
     let board = Switchboard::new();
-    let handle = start(SupervisorSpec::one_for_one("t").child(board.child("a"))).await;
-    restarts(&handle, 2).await;
-    let state = handle.current_state();
-    restarts(&handle, 1).await;
-    let read = at_hand(&mut handle.subscribe_events_from(state.as_of + 1));
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").child(board.child("a"))).await;
+    restarts(&tree, 2).await;
+    let state = tree.current_state();
+    restarts(&tree, 1).await;
+    let read = at_hand(&mut tree.subscribe_events_from(state.as_of + 1));
     assert_eq!(read[0].clone().event().unwrap().sequence, state.as_of + 1);
     let child = &state.root.children[0];
     assert!(child.sequence <= state.as_of);
-    let changed = &history(&handle)[usize::try_from(child.sequence).unwrap() - 1];
+    let changed = &history(&tree)[usize::try_from(child.sequence).unwrap() - 1];
     assert_eq!((name(changed).as_str(), changed.generation), ("ready", 3));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_ends_when_the_tree_has_and_all_was_read() {
     let board = Switchboard::new();
-    let handle = start(SupervisorSpec::one_for_one("t").child(board.child("a"))).await;
-    let mut events = handle.subscribe_events();
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").child(board.child("a"))).await;
+    let mut events = tree.subscribe_events();
     let waiting = tokio::spawn(async move {
         let mut last = None;
         while let Some(item) = within(events.next()).await {
@@ -371,8 +368,8 @@ async fn a_stream_ends_when_the_tree_has_and_all_was_read() {
         assert_eq!(events.next().await, None);
         last.unwrap()
     });
-    shut_down(&handle).await;
-    drop(handle);
+    tree.shutdown_clean().await;
+    drop(tree);
     let last = waiting.await.unwrap();
     assert_eq!(name(&last), "shutdown_completed");
 }
@@ -380,20 +377,20 @@ async fn a_stream_ends_when_the_tree_has_and_all_was_read() {
 #[tokio::test(start_paused = true)]
 async fn a_subscriber_that_goes_away_harms_nobody() {
     let board = Switchboard::new();
-    let handle = start(SupervisorSpec::one_for_one("t").child(board.child("a"))).await;
-    let mut stays = handle.subscribe_events();
-    let mut goes = handle.subscribe_events();
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").child(board.child("a"))).await;
+    let mut stays = tree.subscribe_events();
+    let mut goes = tree.subscribe_events();
     // A future that is dropped while it waits loses nothing.
     assert!(tokio::time::timeout(ms(1), goes.next()).await.is_err());
     assert!(tokio::time::timeout(ms(1), stays.next()).await.is_err());
     drop(goes);
-    restarts(&handle, 1).await;
+    restarts(&tree, 1).await;
     let read = at_hand(&mut stays);
     assert_eq!(
         read[0].clone().event().map(|event| name(&event)).as_deref(),
         Some("command_accepted")
     );
-    assert!(shut_down(&handle).await.clean);
+    tree.shutdown_clean().await;
 }
 
 /// One event of that kind, without what differs from run to run.
@@ -412,14 +409,14 @@ fn sample(events: &[SupervisorEvent], kind: &str, path: &str) -> Value {
 #[tokio::test(start_paused = true)]
 async fn events_have_one_shape_in_json() {
     let board = Switchboard::new();
-    let tree = SupervisorSpec::one_for_one("t").child(board.child("a").backoff(steady(250)));
-    let handle = start(tree).await;
+    let spec = SupervisorSpec::one_for_one("t").child(board.child("a").backoff(steady(250)));
+    let tree = TestTree::start(spec).await;
     tokio::time::sleep(ms(1500)).await;
     board.fail("a");
-    running(&handle, "a", 2).await;
-    within(handle.pause_child("a", &by())).await.unwrap();
-    shut_down(&handle).await;
-    let events = history(&handle);
+    tree.until_running("a", 2).await;
+    within(tree.pause_child("a", &by())).await.unwrap();
+    tree.shutdown_clean().await;
+    let events = history(&tree);
     let whole = |sequence, uptime, path, instance, generation, attempt, kind| -> Value {
         json!({
             "schema": 1, "epoch": null, "sequence": sequence, "at": null, "uptime_ms": uptime,

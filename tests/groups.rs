@@ -7,16 +7,17 @@ use std::sync::{Arc, Mutex, mpsc};
 use rust_supervisor::{
     Backoff, ChildSpec, EventKind, ExitOutcome, Jitter, StopCause, SupervisorHandle,
     SupervisorSpec, TaskContext, TaskResult, TreeEvent, ms, secs, service_fn,
+    test_util::{Script, TestTree, by},
 };
-use support::{Switchboard, by, comes_to, deaf, running, shut_down, start, until, within};
+use support::{Switchboard, deaf, running, shut_down, start, within};
 
-fn intensity_used(handle: &SupervisorHandle) -> u32 {
-    let root = handle.current_state().root;
+fn intensity_used(tree: &SupervisorHandle) -> u32 {
+    let root = tree.current_state().root;
     root.supervisor.unwrap().intensity.used
 }
 
-fn generation(handle: &SupervisorHandle, path: &str) -> u64 {
-    handle.child_state(path).unwrap().generation
+fn generation(tree: &SupervisorHandle, path: &str) -> u64 {
+    tree.child_state(path).unwrap().generation
 }
 
 fn at_once(child: ChildSpec) -> ChildSpec {
@@ -24,9 +25,9 @@ fn at_once(child: ChildSpec) -> ChildSpec {
 }
 
 /// Waits until the supervisor has ended so many group restarts.
-async fn group_restarts(handle: &SupervisorHandle, wanted: usize) {
+async fn group_restarts(tree: &TestTree, wanted: usize) {
     let mut seen = 0;
-    support::event(handle, |event| {
+    tree.until_event(|event| {
         let ended = matches!(
             event.kind,
             EventKind::Tree(TreeEvent::GroupRestartEnded { .. })
@@ -41,104 +42,104 @@ async fn group_restarts(handle: &SupervisorHandle, wanted: usize) {
 async fn each_start_is_waited_for_before_the_next() {
     let board = Switchboard::new();
     board.ready("b");
-    let tree = SupervisorSpec::one_for_all("t")
+    let spec = SupervisorSpec::one_for_all("t")
         .child(at_once(board.child("a")))
         .child(board.explicit("b"))
         .child(board.child("c"));
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     board.fail("a");
-    until(|| board.log().contains(&"+b2".to_owned())).await;
+    tree.until(|| board.log().contains(&"+b2".to_owned())).await;
     tokio::time::sleep(secs(5)).await;
     assert!(!board.log().contains(&"+c2".to_owned()));
     board.ready("b");
-    group_restarts(&handle, 1).await;
+    group_restarts(&tree, 1).await;
     assert_eq!(
         board.log()[4..],
         ["!a1", "-c1", "-b1", "+a2", "+b2", "^b2", "+c2"]
     );
-    assert!(shut_down(&handle).await.clean);
+    tree.shutdown_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn rest_for_one_resumes_at_the_start_that_failed() {
     let board = Switchboard::new();
-    let tree = SupervisorSpec::rest_for_one("t")
+    let spec = SupervisorSpec::rest_for_one("t")
         .child(at_once(board.child("a")))
         .child(at_once(board.child("b")))
         .child(at_once(board.child("c")));
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     board.fail("a");
     board.refuse("b", 2);
-    group_restarts(&handle, 1).await;
+    group_restarts(&tree, 1).await;
     assert_eq!(
         board.log()[3..],
         [
             "!a1", "-c1", "-b1", "+a2", "+b2", "!b2", "+b3", "!b3", "+b4", "+c2"
         ]
     );
-    assert_eq!(intensity_used(&handle), 3, "the group and each retry");
-    assert!(shut_down(&handle).await.clean);
+    assert_eq!(intensity_used(&tree), 3, "the group and each retry");
+    tree.shutdown_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_for_all_begins_anew_when_a_start_fails() {
     let board = Switchboard::new();
-    let tree = SupervisorSpec::one_for_all("t")
+    let spec = SupervisorSpec::one_for_all("t")
         .child(at_once(board.child("a")))
         .child(at_once(board.child("b")))
         .child(at_once(board.child("c")));
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     board.fail("c");
     board.refuse("b", 1);
-    group_restarts(&handle, 1).await;
+    group_restarts(&tree, 1).await;
     assert_eq!(
         board.log()[3..],
         [
             "!c1", "-b1", "-a1", "+a2", "+b2", "!b2", "-a2", "+a3", "+b3", "+c2"
         ]
     );
-    assert_eq!(intensity_used(&handle), 2);
-    assert!(shut_down(&handle).await.clean);
+    assert_eq!(intensity_used(&tree), 2);
+    tree.shutdown_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_retry_of_a_start_waits_for_the_backoff_of_the_child_that_failed() {
     let board = Switchboard::new();
     let slow = Backoff::constant(secs(2)).jitter(Jitter::None);
-    let tree = SupervisorSpec::rest_for_one("t")
+    let spec = SupervisorSpec::rest_for_one("t")
         .child(at_once(board.child("a")))
         .child(board.child("b").backoff(slow));
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     let began = tokio::time::Instant::now();
     board.fail("a");
     board.refuse("b", 1);
-    running(&handle, "b", 3).await;
+    tree.until_running("b", 3).await;
     assert_eq!(began.elapsed(), secs(2));
-    assert!(shut_down(&handle).await.clean);
+    tree.shutdown_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_person_or_its_own_end_keeps_down_stays_down() {
     let board = Switchboard::new();
-    let tree = SupervisorSpec::one_for_all("t")
+    let spec = SupervisorSpec::one_for_all("t")
         .child(board.child("paused"))
         .child(board.child("quarantined"))
         .child(board.child("finished").transient())
         .child(board.child("fatal"))
         .child(board.child("temporary").temporary())
         .child(at_once(board.child("a")));
-    let handle = start(tree).await;
-    within(handle.pause_child("paused", &by())).await.unwrap();
-    within(handle.quarantine_child("quarantined", &by()))
+    let tree = TestTree::start(spec).await;
+    within(tree.pause_child("paused", &by())).await.unwrap();
+    within(tree.quarantine_child("quarantined", &by()))
         .await
         .unwrap();
     board.complete("finished");
     board.fatal("fatal");
-    comes_to(&handle, "finished", "finished").await;
-    comes_to(&handle, "fatal", "failed").await;
+    tree.until_status("finished", "finished").await;
+    tree.until_status("fatal", "failed").await;
     let before = board.log().len();
     board.fail("a");
-    running(&handle, "a", 2).await;
+    tree.until_running("a", 2).await;
     assert_eq!(board.log()[before..], ["!a1", "-temporary1", "+a2"]);
     for (path, status) in [
         ("paused", "paused"),
@@ -146,103 +147,90 @@ async fn what_a_person_or_its_own_end_keeps_down_stays_down() {
         ("finished", "finished"),
         ("fatal", "failed"),
     ] {
-        let child = handle.child_state(path).unwrap();
+        let child = tree.child_state(path).unwrap();
         assert_eq!((child.status.as_str(), child.generation), (status, 1));
     }
-    assert!(handle.child_state("temporary").is_err(), "it is dropped");
+    assert!(tree.child_state("temporary").is_err(), "it is dropped");
 
     // Released, they run again without anybody else being touched.
     for path in ["paused", "quarantined"] {
-        within(handle.resume_child(path, &by())).await.unwrap();
-        running(&handle, path, 2).await;
+        within(tree.resume_child(path, &by())).await.unwrap();
+        tree.until_running(path, 2).await;
     }
-    assert_eq!(generation(&handle, "a"), 2);
-    assert!(shut_down(&handle).await.clean);
-}
-
-/// Notes why each of its runs was stopped.
-fn witness(id: &str, causes: &Arc<Mutex<Vec<(String, StopCause)>>>) -> ChildSpec {
-    let causes = causes.clone();
-    ChildSpec::worker(id, move |ctx: TaskContext| {
-        let causes = causes.clone();
-        async move {
-            ctx.cancelled().await;
-            let cause = ctx.stop_cause().unwrap();
-            causes.lock().unwrap().push((ctx.id().to_owned(), cause));
-        }
-    })
+    assert_eq!(generation(&tree, "a"), 2);
+    tree.shutdown_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn siblings_see_why_they_are_stopped() {
-    let board = Switchboard::new();
-    let causes = Arc::default();
-    let tree = SupervisorSpec::one_for_all("t")
-        .child(witness("w", &causes))
-        .child(board.child("a"));
-    let handle = start(tree).await;
-    board.fail("a");
-    running(&handle, "a", 2).await;
-    assert!(shut_down(&handle).await.clean);
-    let seen: Vec<_> = causes.lock().unwrap().iter().map(|(_, c)| *c).collect();
-    assert_eq!(seen, [StopCause::Sibling, StopCause::Shutdown]);
+    let (witness, a) = (Script::new(), Script::new());
+    let spec = SupervisorSpec::one_for_all("t")
+        .child(ChildSpec::worker("w", witness.task()))
+        .child(ChildSpec::worker("a", a.task()));
+    let tree = TestTree::start(spec).await;
+    a.fail("as ordered");
+    tree.until_running("a", 2).await;
+    tree.shutdown_clean().await;
+    let causes = [StopCause::Sibling, StopCause::Shutdown].map(Some);
+    assert_eq!(witness.stop_causes(), causes);
+    assert_eq!(a.stop_causes(), [None, Some(StopCause::Shutdown)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn members_that_fail_at_once_restart_the_group_without_overlap() {
     let board = Switchboard::new();
-    let tree = SupervisorSpec::one_for_all("t")
+    let spec = SupervisorSpec::one_for_all("t")
         .child(at_once(board.child("a")))
         .child(at_once(board.child("b")))
         .child(at_once(board.child("c")));
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     board.fail("a");
     board.fail("b");
     board.panic("c");
     for id in ["a", "b", "c"] {
-        running(&handle, id, 2).await;
+        tree.until_running(id, 2).await;
     }
     tokio::time::sleep(secs(10)).await;
-    let root = handle.current_state().root.supervisor.unwrap();
+    let root = tree.current_state().root.supervisor.unwrap();
     assert_eq!(root.group_restarts, 1);
     assert_eq!(board.log()[6..], ["+a2", "+b2", "+c2"]);
-    assert!(shut_down(&handle).await.clean);
+    tree.shutdown_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_longest_backoff_of_those_that_failed_counts() {
     let board = Switchboard::new();
     let wait = |time| Backoff::constant(time).jitter(Jitter::None);
-    let tree = SupervisorSpec::one_for_all("t")
+    let spec = SupervisorSpec::one_for_all("t")
         .child(board.child("a").backoff(wait(ms(100))))
         .child(board.child("b").backoff(wait(ms(900))));
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     let began = tokio::time::Instant::now();
     board.fail("a");
     board.fail("b");
-    running(&handle, "b", 2).await;
+    tree.until_running("b", 2).await;
     assert_eq!(began.elapsed(), ms(900));
-    assert!(shut_down(&handle).await.clean);
+    tree.shutdown_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_member_that_ignores_its_stop_is_dropped_at_its_grace() {
     let board = Switchboard::new();
-    let bare = service_fn(|_: TaskContext| std::future::pending::<()>());
-    let tree = SupervisorSpec::one_for_all("t")
+    let bare = service_fn(Script::new().deaf().task());
+    let spec = SupervisorSpec::one_for_all("t")
         .grace(secs(2))
         .child(at_once(board.child("a")))
         .child(deaf("deaf").grace(secs(3)))
         .child(ChildSpec::new("bare", bare));
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     let began = tokio::time::Instant::now();
     board.fail("a");
-    running(&handle, "bare", 2).await;
+    tree.until_running("bare", 2).await;
     assert_eq!(began.elapsed(), secs(5), "its own grace, and the group's");
-    let deaf = handle.child_state("deaf").unwrap();
+    let deaf = tree.child_state("deaf").unwrap();
     assert_eq!((deaf.status.as_str(), deaf.generation), ("running", 2));
-    assert!(handle.health().is_healthy());
-    shut_down(&handle).await;
+    assert!(tree.health().is_healthy());
+    tree.shutdown_clean().await;
 }
 
 /// A child whose first run blocks its thread, whatever it is told, until the sender is used.
@@ -341,17 +329,17 @@ async fn a_shutdown_gets_through_while_a_group_stops_waits_or_starts() {
         let board = Switchboard::new();
         board.ready("c");
         let wait = Backoff::constant(secs(5)).jitter(Jitter::None);
-        let tree = SupervisorSpec::one_for_all("t")
+        let spec = SupervisorSpec::one_for_all("t")
             .child(board.child("a").backoff(wait))
             .child(ChildSpec::worker("b", slow_to_stop))
             .child(board.explicit("c"));
-        let handle = start(tree).await;
+        let tree = TestTree::start(spec).await;
         board.fail("a");
         tokio::time::sleep(after).await;
-        let result = within(handle.shutdown_tree(&by())).await.unwrap();
+        let result = within(tree.shutdown_tree(&by())).await.unwrap();
         assert!(result.clean);
         assert!(result.report.took <= secs(3), "{after:?}");
-        assert_eq!(within(handle.join()).await.outcome, ExitOutcome::ShutDown);
+        assert_eq!(within(tree.join()).await.outcome, ExitOutcome::ShutDown);
     }
 }
 
@@ -359,94 +347,92 @@ async fn a_shutdown_gets_through_while_a_group_stops_waits_or_starts() {
 async fn commands_get_through_while_a_group_waits() {
     let board = Switchboard::new();
     let wait = Backoff::constant(secs(60)).jitter(Jitter::None);
-    let tree = SupervisorSpec::one_for_all("t")
+    let spec = SupervisorSpec::one_for_all("t")
         .child(board.child("a").backoff(wait))
         .child(board.child("b"))
         .child(board.child("c"))
         .child(board.child("d"));
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     let began = tokio::time::Instant::now();
     board.fail("a");
-    comes_to(&handle, "b", "waiting").await;
-    within(handle.pause_child("b", &by())).await.unwrap();
-    within(handle.remove_child("c", &by())).await.unwrap();
+    tree.until_status("b", "waiting").await;
+    within(tree.pause_child("b", &by())).await.unwrap();
+    within(tree.remove_child("c", &by())).await.unwrap();
     assert!(began.elapsed() < secs(1), "neither waited for the group");
     let restarted = {
-        let handle = handle.clone();
-        tokio::spawn(async move { handle.restart_child("d", &by()).await })
+        let tree = tree.clone();
+        tokio::spawn(async move { tree.restart_child("d", &by()).await })
     };
-    running(&handle, "d", 2).await;
+    tree.until_running("d", 2).await;
     assert_eq!(began.elapsed(), secs(60), "it starts with its group");
     assert_eq!(restarted.await.unwrap().unwrap().generation, 2);
     assert_eq!(
-        handle.child_state("b").unwrap().status.as_str(),
+        tree.child_state("b").unwrap().status.as_str(),
         "paused",
         "the hold outlives the group restart"
     );
-    assert!(handle.child_state("c").is_err(), "it stays removed");
+    assert!(tree.child_state("c").is_err(), "it stays removed");
     assert!(!board.log().contains(&"+c2".to_owned()));
-    assert!(shut_down(&handle).await.clean);
+    tree.shutdown_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_removed_while_its_group_restarts_does_not_come_back() {
     let board = Switchboard::new();
     board.ready("b");
-    let tree = SupervisorSpec::one_for_all("t")
+    let spec = SupervisorSpec::one_for_all("t")
         .child(at_once(board.child("a")))
         .child(board.explicit("b"))
         .child(board.child("c"));
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     board.fail("a");
-    until(|| board.log().contains(&"+b2".to_owned())).await;
-    within(handle.remove_child("c", &by())).await.unwrap();
-    within(handle.remove_child("b", &by())).await.unwrap();
-    group_restarts(&handle, 1).await;
+    tree.until(|| board.log().contains(&"+b2".to_owned())).await;
+    within(tree.remove_child("c", &by())).await.unwrap();
+    within(tree.remove_child("b", &by())).await.unwrap();
+    group_restarts(&tree, 1).await;
     tokio::time::sleep(secs(5)).await;
-    let ids: Vec<_> = handle.current_state().root.children;
+    let ids: Vec<_> = tree.current_state().root.children;
     assert_eq!(ids.len(), 1);
     assert!(!board.log().contains(&"+c2".to_owned()));
-    assert!(shut_down(&handle).await.clean);
+    tree.shutdown_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_child_whose_failure_it_was_may_be_removed_before_its_group_restarts() {
     let board = Switchboard::new();
-    let tree = SupervisorSpec::one_for_all("t")
+    let spec = SupervisorSpec::one_for_all("t")
         .child(board.child("a"))
         .child(board.child("b"));
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     board.fail("a");
-    comes_to(&handle, "b", "waiting").await;
-    within(handle.remove_child("a", &by())).await.unwrap();
-    running(&handle, "b", 2).await;
+    tree.until_status("b", "waiting").await;
+    within(tree.remove_child("a", &by())).await.unwrap();
+    tree.until_running("b", 2).await;
     assert!(!board.log().contains(&"+a2".to_owned()));
-    assert!(shut_down(&handle).await.clean);
+    tree.shutdown_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_child_added_while_its_group_restarts_runs_once_and_stays() {
     let board = Switchboard::new();
     let wait = Backoff::constant(secs(5)).jitter(Jitter::None);
-    let tree = SupervisorSpec::one_for_all("t")
+    let spec = SupervisorSpec::one_for_all("t")
         .child(board.child("a").backoff(wait))
         .child(board.child("b"));
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     let adding = {
-        let (handle, child) = (handle.clone(), board.explicit("new"));
-        tokio::spawn(async move { handle.add_child("/", child, &by()).await })
+        let (tree, child) = (tree.clone(), board.explicit("new"));
+        tokio::spawn(async move { tree.add_child("/", child, &by()).await })
     };
-    comes_to(&handle, "new", "starting").await;
+    tree.until_status("new", "starting").await;
     // Its start is stopped with its group and begins anew with it.
     board.fail("a");
-    until(|| board.log().contains(&"+new2".to_owned())).await;
+    tree.until(|| board.log().contains(&"+new2".to_owned()))
+        .await;
     board.ready("new");
     assert_eq!(within(adding).await.unwrap().unwrap().generation, 2);
-    assert_eq!(
-        handle.child_state("new").unwrap().status.as_str(),
-        "running"
-    );
-    assert!(shut_down(&handle).await.clean);
+    assert_eq!(tree.child_state("new").unwrap().status.as_str(), "running");
+    tree.shutdown_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -455,37 +441,37 @@ async fn a_group_may_contain_supervisors() {
     let inner = SupervisorSpec::one_for_one("n")
         .child(board.child("x"))
         .child(board.child("y"));
-    let tree = SupervisorSpec::one_for_all("t")
+    let spec = SupervisorSpec::one_for_all("t")
         .child(board.child("a"))
         .supervisor(inner)
         .child(at_once(board.child("b")));
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     board.fail("b");
-    running(&handle, "b", 2).await;
+    tree.until_running("b", 2).await;
     assert_eq!(
         board.log()[4..],
         ["!b1", "-y1", "-x1", "-a1", "+a2", "+x2", "+y2", "+b2"]
     );
-    assert!(shut_down(&handle).await.clean);
+    tree.shutdown_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_child_that_comes_and_fails_while_its_siblings_restart_takes_none_of_them_with_it() {
     let board = Switchboard::new();
     let slow = Backoff::constant(secs(5)).jitter(Jitter::None);
-    let tree = SupervisorSpec::rest_for_one("t")
+    let spec = SupervisorSpec::rest_for_one("t")
         .child(board.child("a").backoff(slow))
         .child(at_once(board.child("b")));
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     board.fail("a");
-    comes_to(&handle, "b", "waiting").await;
-    within(handle.add_child("/", at_once(board.child("c")), &by()))
+    tree.until_status("b", "waiting").await;
+    within(tree.add_child("/", at_once(board.child("c")), &by()))
         .await
         .unwrap();
     board.fail("c");
-    running(&handle, "c", 2).await;
-    running(&handle, "a", 2).await;
-    running(&handle, "b", 2).await;
-    assert_eq!(intensity_used(&handle), 2);
-    assert!(shut_down(&handle).await.clean);
+    tree.until_running("c", 2).await;
+    tree.until_running("a", 2).await;
+    tree.until_running("b", 2).await;
+    assert_eq!(intensity_used(&tree), 2);
+    tree.shutdown_clean().await;
 }

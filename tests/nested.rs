@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, mpsc};
 use rust_supervisor::{
     ChildPolicy, ChildSpec, EventKind, ExitOutcome, RestartType, SupervisorError, SupervisorHandle,
     SupervisorSpec, TaskContext, TreeEvent, ms, secs,
+    test_util::{TestTree, by},
 };
-use support::{Switchboard, by, comes_to, deaf, running, shut_down, start, until, within};
+use support::{Switchboard, deaf, running, shut_down, start, within};
 
-fn generation(handle: &SupervisorHandle, path: &str) -> u64 {
-    handle.child_state(path).unwrap().generation
+fn generation(tree: &SupervisorHandle, path: &str) -> u64 {
+    tree.child_state(path).unwrap().generation
 }
 
 fn plain(child: ChildSpec) -> ChildSpec {
@@ -21,23 +22,23 @@ fn plain(child: ChildSpec) -> ChildSpec {
 #[tokio::test(start_paused = true)]
 async fn trees_may_be_deep() {
     let board = Switchboard::new();
-    let mut tree = SupervisorSpec::one_for_one("s20").child(board.child("leaf"));
+    let mut spec = SupervisorSpec::one_for_one("s20").child(board.child("leaf"));
     for level in (0..20).rev() {
-        tree = SupervisorSpec::one_for_all(format!("s{level}"))
-            .supervisor(tree)
+        spec = SupervisorSpec::one_for_all(format!("s{level}"))
+            .supervisor(spec)
             .child(board.child(&format!("c{level}")));
     }
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     let path = (1..=20)
         .map(|level| format!("s{level}/"))
         .collect::<String>()
         + "leaf";
     board.fail("leaf");
-    running(&handle, &path, 2).await;
-    within(handle.restart_child("s1", &by())).await.unwrap();
-    running(&handle, "s1", 2).await;
-    assert_eq!(generation(&handle, &path), 3);
-    assert!(shut_down(&handle).await.clean);
+    tree.until_running(&path, 2).await;
+    within(tree.restart_child("s1", &by())).await.unwrap();
+    tree.until_running("s1", 2).await;
+    assert_eq!(generation(&tree, &path), 3);
+    tree.shutdown_clean().await;
     // The leaf and one child per level start and stop; the leaf's failure; all below s1 once more.
     assert_eq!(board.log().len(), 2 * 21 + 2 + 2 * 20);
 }
@@ -50,37 +51,37 @@ async fn a_restart_keeps_generations_and_holds_and_drops_what_was_added() {
         .child(board.child("b"))
         .child(board.child("c").transient())
         .supervisor(SupervisorSpec::one_for_one("m").child(board.child("d")));
-    let handle = start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
-    within(handle.add_child("n", board.child("x"), &by()))
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
+    within(tree.add_child("n", board.child("x"), &by()))
         .await
         .unwrap();
-    within(handle.add_child("n/m", board.child("y"), &by()))
+    within(tree.add_child("n/m", board.child("y"), &by()))
         .await
         .unwrap();
     board.fail("a");
-    running(&handle, "n/a", 2).await;
-    within(handle.pause_child("n/b", &by())).await.unwrap();
+    tree.until_running("n/a", 2).await;
+    within(tree.pause_child("n/b", &by())).await.unwrap();
     board.complete("c");
-    comes_to(&handle, "n/c", "finished").await;
-    let instance = handle.child_state("n/a").unwrap().instance;
+    tree.until_status("n/c", "finished").await;
+    let instance = tree.child_state("n/a").unwrap().instance;
 
-    within(handle.restart_child("n", &by())).await.unwrap();
-    running(&handle, "n", 2).await;
-    assert_eq!(generation(&handle, "n/a"), 3);
-    assert_eq!(generation(&handle, "n/m/d"), 2);
-    assert_eq!(generation(&handle, "n/c"), 2, "it is begun anew");
-    assert_eq!(handle.child_state("n/a").unwrap().instance, instance);
-    let held = handle.child_state("n/b").unwrap();
+    within(tree.restart_child("n", &by())).await.unwrap();
+    tree.until_running("n", 2).await;
+    assert_eq!(generation(&tree, "n/a"), 3);
+    assert_eq!(generation(&tree, "n/m/d"), 2);
+    assert_eq!(generation(&tree, "n/c"), 2, "it is begun anew");
+    assert_eq!(tree.child_state("n/a").unwrap().instance, instance);
+    let held = tree.child_state("n/b").unwrap();
     assert_eq!((held.status.as_str(), held.generation), ("paused", 1));
-    assert!(handle.child_state("n/x").is_err(), "it ended with the life");
-    assert!(handle.child_state("n/m/y").is_err());
+    assert!(tree.child_state("n/x").is_err(), "it ended with the life");
+    assert!(tree.child_state("n/m/y").is_err());
 
-    within(handle.resume_child("n/b", &by())).await.unwrap();
-    running(&handle, "n/b", 2).await;
-    within(handle.add_child("n", board.child("x"), &by()))
+    within(tree.resume_child("n/b", &by())).await.unwrap();
+    tree.until_running("n/b", 2).await;
+    within(tree.add_child("n", board.child("x"), &by()))
         .await
         .unwrap();
-    assert!(shut_down(&handle).await.clean);
+    tree.shutdown_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,21 +90,19 @@ async fn pausing_a_supervisor_stops_all_below_it_until_it_is_resumed() {
     let inner = SupervisorSpec::one_for_one("n")
         .child(board.child("a"))
         .supervisor(SupervisorSpec::one_for_one("m").child(board.child("b")));
-    let handle = start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
-    within(handle.pause_child("n", &by())).await.unwrap();
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
+    within(tree.pause_child("n", &by())).await.unwrap();
     assert_eq!(board.log()[2..], ["-b1", "-a1"]);
-    let error = within(handle.restart_child("n/a", &by()))
+    let error = within(tree.restart_child("n/a", &by())).await.unwrap_err();
+    assert!(matches!(error, SupervisorError::NotApplicable { .. }));
+    let error = within(tree.add_child("n", board.child("x"), &by()))
         .await
         .unwrap_err();
     assert!(matches!(error, SupervisorError::NotApplicable { .. }));
-    let error = within(handle.add_child("n", board.child("x"), &by()))
-        .await
-        .unwrap_err();
-    assert!(matches!(error, SupervisorError::NotApplicable { .. }));
-    within(handle.resume_child("n", &by())).await.unwrap();
-    running(&handle, "n", 2).await;
+    within(tree.resume_child("n", &by())).await.unwrap();
+    tree.until_running("n", 2).await;
     assert_eq!(board.log()[4..], ["+a2", "+b2"]);
-    assert!(shut_down(&handle).await.clean);
+    tree.shutdown_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,14 +111,14 @@ async fn what_is_removed_between_two_lives_does_not_come_back() {
     let inner = SupervisorSpec::one_for_one("n")
         .child(board.child("a"))
         .child(board.child("b"));
-    let handle = start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
-    within(handle.pause_child("n", &by())).await.unwrap();
-    within(handle.remove_child("n/a", &by())).await.unwrap();
-    within(handle.resume_child("n", &by())).await.unwrap();
-    running(&handle, "n", 2).await;
-    assert!(handle.child_state("n/a").is_err());
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
+    within(tree.pause_child("n", &by())).await.unwrap();
+    within(tree.remove_child("n/a", &by())).await.unwrap();
+    within(tree.resume_child("n", &by())).await.unwrap();
+    tree.until_running("n", 2).await;
+    assert!(tree.child_state("n/a").is_err());
     assert_eq!(board.log(), ["+a1", "+b1", "-b1", "-a1", "+b2"]);
-    assert!(shut_down(&handle).await.clean);
+    tree.shutdown_clean().await;
 }
 
 /// A child whose first run blocks its worker thread, in one poll, until the sender is used.
@@ -179,25 +178,25 @@ async fn a_life_that_is_dropped_aborts_its_children_and_the_next_waits_for_their
         .child(board.child("a"))
         .supervisor(deep)
         .child(deaf("d").grace(secs(60)));
-    let handle = start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
-    within(handle.add_child("n", deaf("x").grace(secs(60)), &by()))
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
+    within(tree.add_child("n", deaf("x").grace(secs(60)), &by()))
         .await
         .unwrap();
     let began = tokio::time::Instant::now();
-    within(handle.restart_child("n", &by())).await.unwrap();
-    running(&handle, "n", 2).await;
+    within(tree.restart_child("n", &by())).await.unwrap();
+    tree.until_running("n", 2).await;
     assert_eq!(
         began.elapsed(),
         secs(2),
         "its own grace, not its children's"
     );
     for path in ["n/a", "n/m", "n/m/e", "n/d"] {
-        let child = handle.child_state(path).unwrap();
+        let child = tree.child_state(path).unwrap();
         assert_eq!((child.status.as_str(), child.generation), ("running", 2));
     }
-    assert!(handle.child_state("n/x").is_err());
-    assert!(handle.health().is_healthy());
-    let result = shut_down(&handle).await;
+    assert!(tree.child_state("n/x").is_err());
+    assert!(tree.health().is_healthy());
+    let result = tree.shutdown_clean().await;
     assert_eq!(result.report.reconcile.tasks_alive, 0, "{result}");
 }
 
@@ -208,13 +207,13 @@ async fn a_supervisor_without_a_grace_has_what_its_children_take() {
         .child(board.child("a"))
         .child(deaf("d").grace(secs(20)))
         .child(deaf("e").grace(secs(20)));
-    let handle = start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
     let began = tokio::time::Instant::now();
-    within(handle.restart_child("n", &by())).await.unwrap();
+    within(tree.restart_child("n", &by())).await.unwrap();
     assert_eq!(began.elapsed(), secs(40));
-    running(&handle, "n/e", 2).await;
+    tree.until_running("n/e", 2).await;
     assert_eq!(board.log(), ["+a1", "-a1", "+a2"], "nobody aborted it");
-    shut_down(&handle).await;
+    tree.shutdown_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -222,22 +221,22 @@ async fn failures_travel_up_level_by_level() {
     let board = Switchboard::new();
     let minute = secs(60);
     let level = |id: &str| SupervisorSpec::one_for_one(id).intensity(1, minute);
-    let tree = level("t").supervisor(
+    let spec = level("t").supervisor(
         level("n")
             .supervisor(level("m").child(plain(board.child("a"))))
             .child(board.child("b")),
     );
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     // Each level lets one restart pass, and each restart is a new life below: 2 × 2 × 2 runs in all.
     for run in 2..=8 {
         board.fail("a");
-        running(&handle, "n/m/a", run).await;
+        tree.until_running("n/m/a", run).await;
     }
-    assert_eq!(generation(&handle, "n/m"), 4);
-    assert_eq!(generation(&handle, "n"), 2);
-    assert_eq!(generation(&handle, "n/b"), 2);
+    assert_eq!(generation(&tree, "n/m"), 4);
+    assert_eq!(generation(&tree, "n"), 2);
+    assert_eq!(generation(&tree, "n/b"), 2);
     board.fail("a");
-    let outcome = within(handle.join()).await.outcome;
+    let outcome = within(tree.join()).await.outcome;
     assert!(matches!(outcome, ExitOutcome::GaveUp { .. }), "{outcome:?}");
 }
 
@@ -248,12 +247,12 @@ async fn a_shutdown_gets_through_while_a_supervisor_starts_again() {
     let inner = SupervisorSpec::one_for_one("n")
         .child(board.explicit("a"))
         .child(board.child("b"));
-    let handle = start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
-    within(handle.restart_child("n", &by())).await.unwrap();
-    until(|| board.log().contains(&"+a2".to_owned())).await;
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
+    within(tree.restart_child("n", &by())).await.unwrap();
+    tree.until(|| board.log().contains(&"+a2".to_owned())).await;
     tokio::time::sleep(secs(1)).await;
     assert!(!board.log().contains(&"+b2".to_owned()), "a is not ready");
-    let result = shut_down(&handle).await;
+    let result = tree.shutdown_clean().await;
     assert!(result.clean);
     assert_eq!(result.report.took, ms(0));
     assert_eq!(board.log().last().unwrap(), "-a2");
@@ -269,27 +268,27 @@ async fn later_starts_that_fail_are_retried_with_commands_getting_through() {
                 .child("b")
                 .backoff(rust_supervisor::Backoff::constant(secs(10))),
         );
-    let handle = start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
     board.refuse("b", 5);
-    within(handle.restart_child("n", &by())).await.unwrap();
-    until(|| board.log().contains(&"!b3".to_owned())).await;
-    within(handle.pause_child("n/a", &by())).await.unwrap();
-    running(&handle, "n/b", 7).await;
-    assert_eq!(generation(&handle, "n"), 2);
-    assert_eq!(handle.child_state("n/a").unwrap().status.as_str(), "paused");
-    assert!(shut_down(&handle).await.clean);
+    within(tree.restart_child("n", &by())).await.unwrap();
+    tree.until(|| board.log().contains(&"!b3".to_owned())).await;
+    within(tree.pause_child("n/a", &by())).await.unwrap();
+    tree.until_running("n/b", 7).await;
+    assert_eq!(generation(&tree, "n"), 2);
+    assert_eq!(tree.child_state("n/a").unwrap().status.as_str(), "paused");
+    tree.shutdown_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_supervisor_that_runs_again_ends_no_group_restart_that_had_not_begun() {
     let board = Switchboard::new();
     let nested = SupervisorSpec::one_for_one("s").child(board.child("a"));
-    let handle = start(SupervisorSpec::one_for_one("t").supervisor(nested)).await;
-    within(handle.restart_child("s", &by())).await.unwrap();
-    running(&handle, "s/a", 2).await;
-    running(&handle, "s", 2).await;
-    let mut events = handle.subscribe_events_from(1);
-    assert!(shut_down(&handle).await.clean);
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").supervisor(nested)).await;
+    within(tree.restart_child("s", &by())).await.unwrap();
+    tree.until_running("s/a", 2).await;
+    tree.until_running("s", 2).await;
+    let mut events = tree.subscribe_events_from(1);
+    tree.shutdown_clean().await;
     while let Some(item) = events.next().await {
         let kind = item.event().unwrap().kind;
         let ended = matches!(kind, EventKind::Tree(TreeEvent::GroupRestartEnded { .. }));

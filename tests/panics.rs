@@ -15,38 +15,39 @@ use std::{
 
 use rust_supervisor::{
     Backoff, BoxError, ChildSpec, EventKind, Jitter, LifecycleEvent, ServiceBuilderExt,
-    SupervisorHandle, SupervisorSpec, TaskContext, TaskExit, ms, secs, service_fn,
+    SupervisorSpec, TaskContext, TaskExit, ms, secs, service_fn,
+    test_util::{TestTree, by},
 };
-use support::{Switchboard, by, event, running, shut_down, start, until, within};
+use support::{Switchboard, within};
 use tower::{Layer, Service, ServiceBuilder};
 
 /// A tree with the child under test between two well-behaved ones.
-async fn beside(child: ChildSpec) -> (SupervisorHandle, Switchboard) {
+async fn beside(child: ChildSpec) -> (TestTree, Switchboard) {
     let board = Switchboard::new();
-    let tree = SupervisorSpec::one_for_one("t")
+    let spec = SupervisorSpec::one_for_one("t")
         .child(board.child("before"))
         .child(child.backoff(Backoff::constant(ms(10)).jitter(Jitter::None)))
         .child(board.child("after"));
-    (start(tree).await, board)
+    (TestTree::start(spec).await, board)
 }
 
 /// The child panicked once, ran again, and nobody else noticed.
-async fn contained(handle: &SupervisorHandle, board: &Switchboard, words: &str) {
-    running(handle, "child", 2).await;
-    assert_told(handle, words).await;
-    assert_unharmed(handle, board).await;
+async fn contained(tree: &TestTree, board: &Switchboard, words: &str) {
+    tree.until_running("child", 2).await;
+    assert_told(tree, words).await;
+    assert_unharmed(tree, board).await;
 }
 
 /// Message and place are in the state and in the event.
-async fn assert_told(handle: &SupervisorHandle, words: &str) {
-    let state = handle.child_state("child").unwrap();
+async fn assert_told(tree: &TestTree, words: &str) {
+    let state = tree.child_state("child").unwrap();
     let last = state.last_exit.unwrap();
     let message = last.message.unwrap();
     assert!(message.contains(words), "{message}");
     assert!(message.contains("tests/panics.rs:"), "{message}");
     assert_eq!(last.exit, TaskExit::Panicked);
     assert_eq!(state.exits[&TaskExit::Panicked], 1);
-    event(handle, |event| {
+    tree.until_event(|event| {
         event.path.id() == "child"
             && matches!(&event.kind, EventKind::Lifecycle(LifecycleEvent::Exited {
                 exit: TaskExit::Panicked,
@@ -56,9 +57,9 @@ async fn assert_told(handle: &SupervisorHandle, words: &str) {
     .await;
 }
 
-async fn assert_unharmed(handle: &SupervisorHandle, board: &Switchboard) {
+async fn assert_unharmed(tree: &TestTree, board: &Switchboard) {
     for id in ["before", "after"] {
-        let state = handle.child_state(id).unwrap();
+        let state = tree.child_state(id).unwrap();
         assert_eq!(
             (state.generation, state.status.as_str()),
             (1, "running"),
@@ -66,8 +67,8 @@ async fn assert_unharmed(handle: &SupervisorHandle, board: &Switchboard) {
         );
     }
     assert_eq!(board.log(), ["+before1", "+after1"]);
-    within(handle.restart_child("before", &by())).await.unwrap();
-    assert!(shut_down(handle).await.clean);
+    within(tree.restart_child("before", &by())).await.unwrap();
+    tree.shutdown_clean().await;
 }
 
 /// Panics in its first run only, after it has started.
@@ -90,8 +91,8 @@ impl<F: FnMut()> Drop for OnDrop<F> {
 #[tokio::test(start_paused = true)]
 async fn in_a_run() {
     let child = ChildSpec::worker("child", |ctx| once(ctx, || panic!("in the run")));
-    let (handle, board) = beside(child).await;
-    contained(&handle, &board, "in the run").await;
+    let (tree, board) = beside(child).await;
+    contained(&tree, &board, "in the run").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -105,10 +106,10 @@ async fn in_the_closure_that_makes_the_run() {
             tokio::task::yield_now().await;
         }
     });
-    let (handle, board) = beside(child).await;
-    running(&handle, "child", 3).await;
-    assert_told(&handle, "in the closure").await;
-    assert_unharmed(&handle, &board).await;
+    let (tree, board) = beside(child).await;
+    tree.until_running("child", 3).await;
+    assert_told(&tree, "in the closure").await;
+    assert_unharmed(&tree, &board).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -122,9 +123,9 @@ async fn in_a_destructor_of_the_run() {
         }
     })
     .grace(secs(1));
-    let (handle, board) = beside(child).await;
-    within(handle.restart_child("child", &by())).await.unwrap();
-    contained(&handle, &board, "in the destructor").await;
+    let (tree, board) = beside(child).await;
+    within(tree.restart_child("child", &by())).await.unwrap();
+    contained(&tree, &board, "in the destructor").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,12 +146,12 @@ async fn in_the_display_of_an_error() {
         ctx.cancelled().await;
         Ok(())
     });
-    let (handle, board) = beside(child).await;
-    running(&handle, "child", 2).await;
-    let last = handle.child_state("child").unwrap().last_exit.unwrap();
+    let (tree, board) = beside(child).await;
+    tree.until_running("child", 2).await;
+    let last = tree.child_state("child").unwrap().last_exit.unwrap();
     assert_eq!(last.exit, TaskExit::Failed);
     assert!(last.message.unwrap().contains("no words for it"));
-    assert_unharmed(&handle, &board).await;
+    assert_unharmed(&tree, &board).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,13 +161,13 @@ async fn in_a_helper_task() {
         assert!(helper.await.unwrap_err().is_panic());
         ctx.cancelled().await;
     });
-    let (handle, board) = beside(child).await;
+    let (tree, board) = beside(child).await;
     tokio::time::sleep(secs(1)).await;
-    assert_eq!(handle.child_state("child").unwrap().generation, 1);
-    assert_unharmed(&handle, &board).await;
+    assert_eq!(tree.child_state("child").unwrap().generation, 1);
+    assert_unharmed(&tree, &board).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn in_a_function_on_the_blocking_pool() {
     let child = ChildSpec::blocking("child", |ctx: TaskContext| {
         if ctx.generation() == 2 {
@@ -176,10 +177,10 @@ async fn in_a_function_on_the_blocking_pool() {
             std::thread::yield_now();
         }
     });
-    let (handle, board) = beside(child).await;
-    running(&handle, "child", 3).await;
-    assert_told(&handle, "in the thread").await;
-    assert_unharmed(&handle, &board).await;
+    let (tree, board) = beside(child).await;
+    tree.until_running("child", 3).await;
+    assert_told(&tree, "in the thread").await;
+    assert_unharmed(&tree, &board).await;
 }
 
 /// A service that panics where it is told to.
@@ -241,13 +242,13 @@ async fn in_call_of_a_service() {
     let service = Touchy::new("call");
     service.left.store(0, Ordering::Relaxed);
     let (left, child) = (service.left.clone(), ChildSpec::service("child", service));
-    let (handle, board) = beside(child).await;
+    let (tree, board) = beside(child).await;
     // The first start is spared: it would not be retried.
     left.store(1, Ordering::Relaxed);
-    within(handle.restart_child("child", &by())).await.unwrap();
-    running(&handle, "child", 3).await;
-    assert_told(&handle, "in call").await;
-    assert_unharmed(&handle, &board).await;
+    within(tree.restart_child("child", &by())).await.unwrap();
+    tree.until_running("child", 3).await;
+    assert_told(&tree, "in call").await;
+    assert_unharmed(&tree, &board).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -255,14 +256,14 @@ async fn in_poll_ready_of_a_service() {
     let service = Touchy::new("poll_ready");
     service.left.store(0, Ordering::Relaxed);
     let (left, child) = (service.left.clone(), ChildSpec::service("child", service));
-    let (handle, board) = beside(child).await;
+    let (tree, board) = beside(child).await;
     left.store(1, Ordering::Relaxed);
     // A service that cannot say whether it is ready does not run again by itself.
-    let outcome = within(handle.restart_child("child", &by())).await.unwrap();
+    let outcome = within(tree.restart_child("child", &by())).await.unwrap();
     assert_eq!(outcome.status, "failed");
-    assert_told(&handle, "in poll_ready").await;
-    within(handle.restart_child("child", &by())).await.unwrap();
-    assert_unharmed(&handle, &board).await;
+    assert_told(&tree, "in poll_ready").await;
+    within(tree.restart_child("child", &by())).await.unwrap();
+    assert_unharmed(&tree, &board).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -276,14 +277,14 @@ async fn in_a_destructor_of_the_service_at_removal_and_shutdown() {
                 true => ChildSpec::new("child", service),
                 false => ChildSpec::service("child", service),
             };
-            let (handle, board) = beside(child).await;
+            let (tree, board) = beside(child).await;
             left.store(1, Ordering::Relaxed);
             if at_removal {
-                within(handle.remove_child("child", &by())).await.unwrap();
+                within(tree.remove_child("child", &by())).await.unwrap();
                 assert_eq!(left.load(Ordering::Relaxed), 0, "it has panicked");
-                assert!(handle.child_state("child").is_err());
+                assert!(tree.child_state("child").is_err());
             }
-            assert_unharmed(&handle, &board).await;
+            assert_unharmed(&tree, &board).await;
             assert_eq!(left.swap(0, Ordering::Relaxed), 0, "it has panicked");
         }
     }
@@ -331,20 +332,20 @@ async fn in_a_layer_of_the_users() {
                 ctx.cancelled().await;
             }
         }));
-    let (handle, board) = beside(ChildSpec::new("child", stack)).await;
-    running(&handle, "child", 3).await;
-    assert_told(&handle, "in the layer").await;
-    assert_unharmed(&handle, &board).await;
+    let (tree, board) = beside(ChildSpec::new("child", stack)).await;
+    tree.until_running("child", 3).await;
+    assert_told(&tree, "in the layer").await;
+    assert_unharmed(&tree, &board).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn in_a_bare_stack() {
     let stack = service_fn(|ctx: TaskContext| once(ctx, || panic!("in the bare")));
-    let (handle, board) = beside(ChildSpec::new("child", stack)).await;
-    until(|| handle.child_state("child").unwrap().status.as_str() == "failed").await;
-    assert_told(&handle, "in the bare").await;
-    within(handle.restart_child("child", &by())).await.unwrap();
-    assert_unharmed(&handle, &board).await;
+    let (tree, board) = beside(ChildSpec::new("child", stack)).await;
+    tree.until_status("child", "failed").await;
+    assert_told(&tree, "in the bare").await;
+    within(tree.restart_child("child", &by())).await.unwrap();
+    assert_unharmed(&tree, &board).await;
 }
 
 /// A service that cannot be cloned more than once.
@@ -374,15 +375,13 @@ impl Service<TaskContext> for Unclonable {
 
 #[tokio::test(start_paused = true)]
 async fn in_the_clone_of_a_service() {
-    let handle = start(SupervisorSpec::one_for_one("t")).await;
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t")).await;
     let cloned = Unclonable(Arc::new(AtomicUsize::new(1)));
     let child = ChildSpec::new("child", cloned);
-    let error = within(handle.add_child("/", child, &by()))
-        .await
-        .unwrap_err();
+    let error = within(tree.add_child("/", child, &by())).await.unwrap_err();
     assert!(error.to_string().contains("in the clone"), "{error}");
-    assert!(handle.child_state("child").is_err());
-    assert!(shut_down(&handle).await.clean);
+    assert!(tree.child_state("child").is_err());
+    tree.shutdown_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -396,20 +395,20 @@ async fn of_a_deaf_run_that_is_aborted() {
             }
         })
     };
-    let (handle, board) = beside(ChildSpec::new("child", deaf())).await;
-    within(handle.pause_child("child", &by())).await.unwrap();
-    within(handle.resume_child("child", &by())).await.unwrap();
-    running(&handle, "child", 2).await;
-    assert_unharmed(&handle, &board).await;
+    let (tree, board) = beside(ChildSpec::new("child", deaf())).await;
+    within(tree.pause_child("child", &by())).await.unwrap();
+    within(tree.resume_child("child", &by())).await.unwrap();
+    tree.until_running("child", 2).await;
+    assert_unharmed(&tree, &board).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_a_thousand_children_at_once() {
     let panics = tokio_util::sync::CancellationToken::new();
-    let mut tree = SupervisorSpec::one_for_one("t").event_channel_capacity(100_000);
+    let mut spec = SupervisorSpec::one_for_one("t").event_channel_capacity(100_000);
     for at in 0..1000 {
         let panics = panics.clone();
-        tree = tree.child(ChildSpec::worker(
+        spec = spec.child(ChildSpec::worker(
             format!("c{at}"),
             move |ctx: TaskContext| {
                 let panics = panics.clone();
@@ -423,11 +422,11 @@ async fn of_a_thousand_children_at_once() {
             },
         ));
     }
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     std::panic::set_hook(Box::new(|_| {}));
     panics.cancel();
-    until(|| {
-        let state = handle.current_state();
+    tree.until(|| {
+        let state = tree.current_state();
         state
             .iter()
             .filter(|node| node.generation == 2 && node.ready)
@@ -435,7 +434,7 @@ async fn of_a_thousand_children_at_once() {
             == 1000
     })
     .await;
-    let result = shut_down(&handle).await;
+    let result = tree.shutdown_clean().await;
     assert!(result.clean);
     assert_eq!(result.report.reconcile.children, 1000);
 }

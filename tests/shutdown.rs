@@ -7,9 +7,11 @@ use std::{future::pending, time::Duration};
 use rust_supervisor::{
     Backoff, ChildShutdownStatus, ChildSpec, EventKind, Jitter, ReadinessPolicy, ShutdownResult,
     ShutdownStage, StopCause, Supervisor, SupervisorError, SupervisorPath, SupervisorSpec,
-    TaskContext, TreeEvent, ms, secs, service_fn, spec::ShutdownOrder,
+    TaskContext, TreeEvent, ms, secs, service_fn,
+    spec::ShutdownOrder,
+    test_util::{Script, TestTree, by},
 };
-use support::{Switchboard, by, deaf, event, running, shut_down, start, status, until, within};
+use support::{Switchboard, deaf, shut_down, status, until, within};
 use tokio::time::Instant;
 
 fn took(result: &ShutdownResult, path: &str) -> Duration {
@@ -20,15 +22,12 @@ fn took(result: &ShutdownResult, path: &str) -> Duration {
 
 /// Takes this long to end after it was asked to.
 fn slow(id: &str, time: Duration) -> ChildSpec {
-    ChildSpec::worker(id, move |ctx: TaskContext| async move {
-        ctx.cancelled().await;
-        tokio::time::sleep(time).await;
-    })
+    ChildSpec::worker(id, Script::new().then_runs().stops_after(time).task())
 }
 
 #[tokio::test(start_paused = true)]
 async fn in_reverse_order_each_end_is_awaited_before_the_next_is_asked() {
-    let tree = SupervisorSpec::one_for_one("t")
+    let spec = SupervisorSpec::one_for_one("t")
         .child(slow("a", secs(1)))
         .child(slow("b", secs(2)))
         .supervisor(
@@ -36,8 +35,8 @@ async fn in_reverse_order_each_end_is_awaited_before_the_next_is_asked() {
                 .child(slow("x", secs(1)))
                 .child(slow("y", secs(2))),
         );
-    let handle = start(tree).await;
-    let result = shut_down(&handle).await;
+    let tree = TestTree::start(spec).await;
+    let result = tree.shutdown_clean().await;
     let ends: Vec<_> = result
         .report
         .children
@@ -53,7 +52,6 @@ async fn in_reverse_order_each_end_is_awaited_before_the_next_is_asked() {
         result.report.counts(),
         [(ChildShutdownStatus::Graceful, 5)].into()
     );
-    assert!(result.clean);
     assert!(!result.report.timed_out);
     assert_eq!(result.report.requested, Some(by()));
     assert_eq!(result.report.reconcile.children, 5);
@@ -61,13 +59,13 @@ async fn in_reverse_order_each_end_is_awaited_before_the_next_is_asked() {
 
 #[tokio::test(start_paused = true)]
 async fn in_parallel_order_all_are_asked_at_once() {
-    let tree = SupervisorSpec::one_for_one("t")
+    let spec = SupervisorSpec::one_for_one("t")
         .shutdown_order(ShutdownOrder::Parallel)
         .child(slow("a", secs(3)))
         .child(slow("b", secs(1)))
         .child(slow("c", secs(2)));
-    let handle = start(tree).await;
-    let result = shut_down(&handle).await;
+    let tree = TestTree::start(spec).await;
+    let result = tree.shutdown_clean().await;
     assert_eq!(result.report.took, secs(3));
     let ends: Vec<_> = result
         .report
@@ -80,12 +78,12 @@ async fn in_parallel_order_all_are_asked_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deaf_child_is_aborted_at_its_grace_and_not_before() {
-    let tree = SupervisorSpec::one_for_one("t")
+    let spec = SupervisorSpec::one_for_one("t")
         .child(deaf("a").grace(secs(7)))
         .child(slow("b", ms(6999)).grace(secs(7)))
         .shutdown_order(ShutdownOrder::Parallel);
-    let handle = start(tree).await;
-    let result = shut_down(&handle).await;
+    let tree = TestTree::start(spec).await;
+    let result = tree.shutdown_clean().await;
     assert_eq!(status(&result, "a"), ChildShutdownStatus::Aborted);
     assert_eq!(status(&result, "b"), ChildShutdownStatus::Graceful);
     assert_eq!(result.report.took, secs(7));
@@ -95,11 +93,10 @@ async fn a_deaf_child_is_aborted_at_its_grace_and_not_before() {
 #[tokio::test(start_paused = true)]
 async fn a_bare_stack_that_is_deaf_is_aborted_at_its_supervisors_grace() {
     let bare = ChildSpec::new("a", service_fn(|_: TaskContext| pending::<()>()));
-    let handle = start(SupervisorSpec::one_for_one("t").grace(secs(3)).child(bare)).await;
-    let result = shut_down(&handle).await;
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").grace(secs(3)).child(bare)).await;
+    let result = tree.shutdown_clean().await;
     assert_eq!(status(&result, "a"), ChildShutdownStatus::Aborted);
     assert_eq!(result.report.took, secs(3));
-    assert!(result.clean);
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,12 +109,12 @@ async fn a_stop_may_be_extended_up_to_the_budget_of_the_tree() {
         })
         .grace(secs(2))
     };
-    let tree = SupervisorSpec::one_for_one("t")
+    let spec = SupervisorSpec::one_for_one("t")
         .child(extending("a", secs(3600)))
         .child(extending("b", secs(8)))
         .total_timeout(secs(20));
-    let handle = start(tree).await;
-    let result = shut_down(&handle).await;
+    let tree = TestTree::start(spec).await;
+    let result = tree.shutdown_clean().await;
     assert_eq!(status(&result, "b"), ChildShutdownStatus::Graceful);
     assert_eq!(took(&result, "b"), secs(8));
     assert_eq!(status(&result, "a"), ChildShutdownStatus::Aborted);
@@ -127,28 +124,27 @@ async fn a_stop_may_be_extended_up_to_the_budget_of_the_tree() {
 
 #[tokio::test(start_paused = true)]
 async fn the_budget_bounds_the_tree_and_what_is_left_is_aborted_together() {
-    let mut tree = SupervisorSpec::one_for_one("t").total_timeout(secs(10));
+    let mut spec = SupervisorSpec::one_for_one("t").total_timeout(secs(10));
     for at in 0..20 {
-        tree = tree.child(deaf(&format!("c{at}")).grace(secs(4)));
+        spec = spec.child(deaf(&format!("c{at}")).grace(secs(4)));
     }
     let mut nested = SupervisorSpec::one_for_one("n");
     for at in 0..20 {
         nested = nested.child(deaf(&format!("c{at}")).grace(secs(4)));
     }
-    let handle = start(tree.supervisor(nested)).await;
-    let result = shut_down(&handle).await;
+    let tree = TestTree::start(spec.supervisor(nested)).await;
+    let result = tree.shutdown_clean().await;
     assert_eq!(result.report.took, secs(10));
     assert_eq!(result.report.children.len(), 41);
     let counts = result.report.counts();
     assert_eq!(counts[&ChildShutdownStatus::Aborted], 40, "{result}");
-    assert!(result.clean);
     assert!(result.report.timed_out);
 }
 
 #[tokio::test(start_paused = true)]
 async fn children_without_a_run_have_already_exited() {
     let board = Switchboard::new();
-    let tree = SupervisorSpec::one_for_one("t")
+    let spec = SupervisorSpec::one_for_one("t")
         .child(board.child("paused"))
         .child(board.child("quarantined"))
         .child(
@@ -159,17 +155,17 @@ async fn children_without_a_run_have_already_exited() {
         .child(ChildSpec::job("finished", |_| async {}))
         .child(board.child("fatal"))
         .child(board.child("alive"));
-    let handle = start(tree).await;
-    handle.pause_child("paused", &by()).await.unwrap();
-    handle.quarantine_child("quarantined", &by()).await.unwrap();
+    let tree = TestTree::start(spec).await;
+    tree.pause_child("paused", &by()).await.unwrap();
+    tree.quarantine_child("quarantined", &by()).await.unwrap();
     board.fail("backing");
     board.fatal("fatal");
-    until(|| {
-        handle.child_state("backing").unwrap().status.as_str() == "backing_off"
-            && handle.child_state("fatal").unwrap().status.as_str() == "failed"
+    tree.until(|| {
+        tree.child_state("backing").unwrap().status.as_str() == "backing_off"
+            && tree.child_state("fatal").unwrap().status.as_str() == "failed"
     })
     .await;
-    let result = shut_down(&handle).await;
+    let result = tree.shutdown_clean().await;
     for id in ["paused", "quarantined", "backing", "finished", "fatal"] {
         assert_eq!(
             status(&result, id),
@@ -179,32 +175,31 @@ async fn children_without_a_run_have_already_exited() {
     }
     assert_eq!(status(&result, "alive"), ChildShutdownStatus::Graceful);
     assert_eq!(result.report.took, Duration::ZERO);
-    assert!(result.clean);
 }
 
 #[tokio::test(start_paused = true)]
 async fn held_and_backing_off_children_end_before_the_first_run_is_waited_for() {
     let board = Switchboard::new();
     let backing = board.child("backing").backoff(Backoff::constant(secs(600)));
-    let tree = SupervisorSpec::one_for_one("t")
+    let spec = SupervisorSpec::one_for_one("t")
         .child(board.child("held"))
         .supervisor(SupervisorSpec::one_for_one("n").child(backing))
         .child(slow("late", secs(4)));
-    let handle = start(tree).await;
-    handle.pause_child("held", &by()).await.unwrap();
+    let tree = TestTree::start(spec).await;
+    tree.pause_child("held", &by()).await.unwrap();
     board.fail("backing");
-    until(|| handle.child_state("n/backing").unwrap().status.as_str() == "backing_off").await;
+    tree.until_status("n/backing", "backing_off").await;
     let asking = tokio::spawn({
-        let handle = handle.clone();
-        async move { shut_down(&handle).await }
+        let tree = tree.clone();
+        async move { shut_down(&tree).await }
     });
     let stopping = EventKind::Tree(TreeEvent::ShutdownStageEntered {
         stage: ShutdownStage::GracefulDrain,
     });
-    event(&handle, |event| event.kind == stopping).await;
-    until(|| handle.child_state("n/backing").unwrap().status.as_str() == "finished").await;
+    tree.until_event(|event| event.kind == stopping).await;
+    tree.until_status("n/backing", "finished").await;
     assert_eq!(
-        handle.child_state("late").unwrap().status.as_str(),
+        tree.child_state("late").unwrap().status.as_str(),
         "stopping"
     );
     let result = asking.await.unwrap();
@@ -224,10 +219,10 @@ async fn children_of_a_supervisor_that_is_down_are_accounted_for() {
         .child(board.child("x").no_fuse())
         .child(board.child("y"))
         .escalation(rust_supervisor::EscalationPolicy::QuarantineScope);
-    let handle = start(SupervisorSpec::one_for_one("t").supervisor(nested)).await;
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").supervisor(nested)).await;
     board.fail("x");
-    until(|| handle.child_state("n").unwrap().status.as_str() == "quarantined").await;
-    let result = shut_down(&handle).await;
+    tree.until_status("n", "quarantined").await;
+    let result = tree.shutdown_clean().await;
     for path in ["n", "n/x", "n/y"] {
         assert_eq!(
             status(&result, path),
@@ -241,22 +236,22 @@ async fn children_of_a_supervisor_that_is_down_are_accounted_for() {
 #[tokio::test(start_paused = true)]
 async fn a_child_that_fails_while_later_ones_stop_does_not_run_again() {
     let board = Switchboard::new();
-    for tree in [
+    for spec in [
         SupervisorSpec::one_for_one("t"),
         SupervisorSpec::one_for_all("t"),
         SupervisorSpec::rest_for_one("t"),
     ] {
-        let handle = start(
-            tree.child(board.child("a").backoff(None))
+        let tree = TestTree::start(
+            spec.child(board.child("a").backoff(None))
                 .child(slow("b", secs(2))),
         )
         .await;
         let began = board.log().len();
         let asking = tokio::spawn({
-            let handle = handle.clone();
-            async move { shut_down(&handle).await }
+            let tree = tree.clone();
+            async move { shut_down(&tree).await }
         });
-        until(|| handle.child_state("b").unwrap().status.as_str() == "stopping").await;
+        tree.until_status("b", "stopping").await;
         board.fail("a");
         let result = asking.await.unwrap();
         assert_eq!(board.log()[began..], ["!a1"]);
@@ -268,60 +263,59 @@ async fn a_child_that_fails_while_later_ones_stop_does_not_run_again() {
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_during_a_group_restart_begins_no_run() {
     let board = Switchboard::new();
-    let tree = SupervisorSpec::one_for_all("t")
+    let spec = SupervisorSpec::one_for_all("t")
         .child(board.child("a").backoff(None))
         .child(slow("b", secs(2)));
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     board.fail("a");
-    until(|| handle.child_state("b").unwrap().status.as_str() == "stopping").await;
+    tree.until_status("b", "stopping").await;
     assert_eq!(
-        handle.child_state("b").unwrap().reason.as_deref(),
+        tree.child_state("b").unwrap().reason.as_deref(),
         Some("sibling")
     );
-    let result = shut_down(&handle).await;
+    let result = tree.shutdown_clean().await;
     assert_eq!(board.log(), ["+a1", "!a1"]);
     assert_eq!(status(&result, "b"), ChildShutdownStatus::Graceful);
-    assert!(result.clean);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_during_a_command_ends_both() {
-    let tree = SupervisorSpec::one_for_one("t").child(slow("a", secs(2)));
-    let handle = start(tree).await;
+    let spec = SupervisorSpec::one_for_one("t").child(slow("a", secs(2)));
+    let tree = TestTree::start(spec).await;
     let restarting = tokio::spawn({
-        let handle = handle.clone();
-        async move { within(handle.restart_child("a", &by())).await }
+        let tree = tree.clone();
+        async move { within(tree.restart_child("a", &by())).await }
     });
-    until(|| handle.child_state("a").unwrap().status.as_str() == "stopping").await;
-    let starting = ChildSpec::worker("b", |ctx: TaskContext| async move { ctx.cancelled().await })
-        .readiness(ReadinessPolicy::Explicit);
+    tree.until_status("a", "stopping").await;
+    let starting = Script::new().then_runs().never_ready();
+    let starting = ChildSpec::worker("b", starting.task()).readiness(ReadinessPolicy::Explicit);
     let adding = tokio::spawn({
-        let handle = handle.clone();
-        async move { within(handle.add_child("/", starting, &by())).await }
+        let tree = tree.clone();
+        async move { within(tree.add_child("/", starting, &by())).await }
     });
-    until(|| handle.child_state("b").is_ok_and(|b| b.generation == 1)).await;
-    let result = shut_down(&handle).await;
+    tree.until(|| tree.child_state("b").is_ok_and(|b| b.generation == 1))
+        .await;
+    let result = tree.shutdown_clean().await;
     assert!(restarting.await.unwrap().is_err());
     assert!(adding.await.unwrap().is_err());
     assert_eq!(status(&result, "a"), ChildShutdownStatus::Graceful);
     assert_eq!(status(&result, "b"), ChildShutdownStatus::Graceful);
-    assert_eq!(handle.child_state("a").unwrap().generation, 1);
-    assert!(result.clean);
+    assert_eq!(tree.child_state("a").unwrap().generation, 1);
     assert_eq!(
-        handle.pause_child("a", &by()).await,
+        tree.pause_child("a", &by()).await,
         Err(SupervisorError::ShuttingDown)
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_removal_that_meets_the_shutdown_is_accounted_for_once() {
-    let handle = start(SupervisorSpec::one_for_one("t").child(slow("a", secs(2)))).await;
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").child(slow("a", secs(2)))).await;
     let removing = tokio::spawn({
-        let handle = handle.clone();
-        async move { within(handle.remove_child("a", &by())).await }
+        let tree = tree.clone();
+        async move { within(tree.remove_child("a", &by())).await }
     });
-    until(|| handle.child_state("a").unwrap().status.as_str() == "stopping").await;
-    let result = shut_down(&handle).await;
+    tree.until_status("a", "stopping").await;
+    let result = tree.shutdown_clean().await;
     assert_eq!(status(&result, "a"), ChildShutdownStatus::Graceful);
     let _ = removing.await.unwrap();
 }
@@ -330,16 +324,15 @@ async fn a_removal_that_meets_the_shutdown_is_accounted_for_once() {
 async fn a_shutdown_during_the_start_stops_what_has_started() {
     let board = Switchboard::new();
     let token = tokio_util::sync::CancellationToken::new();
-    let never_ready = ChildSpec::worker("b", |ctx: TaskContext| async move {
-        ctx.cancelled().await;
-    })
-    .readiness(ReadinessPolicy::Explicit);
-    let tree = SupervisorSpec::one_for_one("t")
+    let never_ready = Script::new().then_runs().never_ready();
+    let never_ready =
+        ChildSpec::worker("b", never_ready.task()).readiness(ReadinessPolicy::Explicit);
+    let spec = SupervisorSpec::one_for_one("t")
         .child(board.child("a"))
         .child(never_ready)
         .child(board.child("c"))
         .cancel_on(token.clone());
-    let starting = tokio::spawn(within(Supervisor::start(tree)));
+    let starting = tokio::spawn(within(Supervisor::start(spec)));
     until(|| board.log() == ["+a1"]).await;
     token.cancel();
     let error = starting.await.unwrap().unwrap_err();
@@ -349,24 +342,24 @@ async fn a_shutdown_during_the_start_stops_what_has_started() {
 
 #[tokio::test(start_paused = true)]
 async fn all_who_ask_get_the_same_result_at_whatever_time() {
-    let handle = start(SupervisorSpec::one_for_one("t").child(slow("a", secs(1)))).await;
-    let (one, two) = tokio::join!(shut_down(&handle), shut_down(&handle));
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").child(slow("a", secs(1)))).await;
+    let (one, two) = tokio::join!(shut_down(&tree), shut_down(&tree));
     assert_eq!(one, two);
     tokio::time::advance(secs(100)).await;
-    assert_eq!(shut_down(&handle).await, one);
-    let report = within(handle.join()).await;
+    assert_eq!(shut_down(&tree).await, one);
+    let report = within(tree.join()).await;
     assert_eq!(report.shutdown, Some(one));
-    assert_eq!(within(handle.join()).await, report);
+    assert_eq!(within(tree.join()).await, report);
 }
 
 #[tokio::test(start_paused = true)]
 async fn stages_and_ends_are_told_in_order() {
-    let tree = SupervisorSpec::one_for_one("t")
+    let spec = SupervisorSpec::one_for_one("t")
         .child(slow("a", secs(1)))
         .child(deaf("b"));
-    let handle = start(tree).await;
-    let mut events = handle.subscribe_events();
-    shut_down(&handle).await;
+    let tree = TestTree::start(spec).await;
+    let mut events = tree.subscribe_events();
+    tree.shutdown_clean().await;
     let mut told = Vec::new();
     while let Some(item) = within(events.next()).await {
         let event = item.event().expect("no gap");
@@ -398,18 +391,17 @@ async fn stages_and_ends_are_told_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn two_thousand_children_stop_and_are_all_counted() {
-    let mut tree = SupervisorSpec::one_for_one("t").event_channel_capacity(100_000);
+    let mut spec = SupervisorSpec::one_for_one("t").event_channel_capacity(100_000);
     for at in 0..2000 {
-        tree = tree.child(slow(&format!("c{at}"), Duration::ZERO));
+        spec = spec.child(slow(&format!("c{at}"), Duration::ZERO));
     }
-    let handle = start(tree).await;
-    let result = shut_down(&handle).await;
+    let tree = TestTree::start(spec).await;
+    let result = tree.shutdown_clean().await;
     assert_eq!(
         result.report.counts(),
         [(ChildShutdownStatus::Graceful, 2000)].into()
     );
     assert_eq!(result.report.reconcile.children, 2000);
-    assert!(result.clean);
 }
 
 #[tokio::test(start_paused = true)]
@@ -419,11 +411,11 @@ async fn a_supervisor_that_ran_again_measures_its_childrens_stop_anew() {
         .intensity(0, secs(60))
         .child(board.child("x").no_fuse())
         .child(slow("y", secs(1)));
-    let handle = start(SupervisorSpec::one_for_one("t").supervisor(nested)).await;
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").supervisor(nested)).await;
     board.fail("x");
-    running(&handle, "n", 2).await;
+    tree.until_running("n", 2).await;
     tokio::time::advance(secs(100)).await;
-    let result = shut_down(&handle).await;
+    let result = tree.shutdown_clean().await;
     assert_eq!(took(&result, "n/y"), secs(1));
     assert_eq!(status(&result, "n/x"), ChildShutdownStatus::Graceful);
 }
@@ -439,8 +431,8 @@ async fn a_run_sees_why_and_until_when_it_is_to_stop() {
             tell.send((ctx.stop_cause(), left)).unwrap();
         }
     });
-    let handle = start(SupervisorSpec::one_for_one("t").child(child.grace(secs(9)))).await;
-    shut_down(&handle).await;
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").child(child.grace(secs(9)))).await;
+    tree.shutdown_clean().await;
     let (cause, left) = within(told.recv()).await.unwrap();
     assert_eq!((cause, left), (Some(StopCause::Shutdown), Some(secs(9))));
 }

@@ -6,89 +6,82 @@ use rust_supervisor::{
     Backoff, BoxError, ChildSpec, ChildStatus, CommandMeta, Jitter, NodeState, ReadinessPolicy,
     RestartAction, RestartType, SupervisorError, SupervisorHandle, SupervisorSpec, TaskContext,
     TaskExit, ms, secs,
+    test_util::{Script, TestTree, by},
 };
 use serde_json::json;
-use support::{Switchboard, by, running, shut_down, start, until, within};
+use support::{Switchboard, within};
 
 fn steady(ms_: u64) -> Backoff {
     Backoff::constant(ms(ms_)).jitter(Jitter::None)
 }
 
-fn state(handle: &SupervisorHandle, path: &str) -> NodeState {
-    handle.child_state(path).unwrap()
+fn state(tree: &SupervisorHandle, path: &str) -> NodeState {
+    tree.child_state(path).unwrap()
 }
 
-fn status(handle: &SupervisorHandle, path: &str) -> String {
-    state(handle, path).status.as_str().to_owned()
+fn status(tree: &SupervisorHandle, path: &str) -> String {
+    state(tree, path).status.as_str().to_owned()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_status_for_every_turn_of_a_life() {
-    let slow = ChildSpec::worker("a", |ctx: TaskContext| async move {
-        tokio::time::sleep(secs(1)).await;
-        if ctx.generation() == 1 {
-            return Err("too early");
-        }
-        ctx.mark_ready();
-        ctx.cancelled().await;
-        tokio::time::sleep(secs(2)).await;
-        Ok(())
-    })
-    .readiness(ReadinessPolicy::Explicit)
-    .backoff(steady(5000));
-    let tree = SupervisorSpec::one_for_one("t");
-    let handle = start(tree).await;
+    let slow = Script::new()
+        .fails(1, "too early")
+        .after(secs(1))
+        .never_ready();
+    let slow = ChildSpec::worker("a", slow.task()).readiness(ReadinessPolicy::Explicit);
+    let spec = SupervisorSpec::one_for_one("t");
+    let tree = TestTree::start(spec).await;
     let adding = tokio::spawn({
-        let handle = handle.clone();
-        let first = ChildSpec::worker("first", |ctx: TaskContext| async move {
-            ctx.cancelled().await;
-            tokio::time::sleep(secs(2)).await;
-        });
-        async move { within(handle.add_child("/", first, &by())).await }
+        let tree = tree.clone();
+        let first = Script::new().then_runs().stops_after(secs(2));
+        let first = ChildSpec::worker("first", first.task());
+        async move { within(tree.add_child("/", first, &by())).await }
     });
     adding.await.unwrap().unwrap();
     // Failing its first start, the child is taken out again.
     let adding = tokio::spawn({
-        let (handle, slow) = (handle.clone(), slow.clone());
-        async move { within(handle.add_child("/", slow, &by())).await }
+        let (tree, slow) = (tree.clone(), slow.clone());
+        async move { within(tree.add_child("/", slow, &by())).await }
     });
-    until(|| handle.child_state("a").is_ok_and(|a| a.generation == 1)).await;
-    assert_eq!(status(&handle, "a"), "starting");
-    assert!(!state(&handle, "a").ready);
+    tree.until(|| tree.child_state("a").is_ok_and(|a| a.generation == 1))
+        .await;
+    assert_eq!(status(&tree, "a"), "starting");
+    assert!(!state(&tree, "a").ready);
     adding.await.unwrap().unwrap_err();
-    assert!(handle.child_state("a").is_err());
+    assert!(tree.child_state("a").is_err());
 
-    assert_eq!(status(&handle, "first"), "running");
+    assert_eq!(status(&tree, "first"), "running");
     let pausing = tokio::spawn({
-        let handle = handle.clone();
-        async move { within(handle.pause_child("first", &by())).await }
+        let tree = tree.clone();
+        async move { within(tree.pause_child("first", &by())).await }
     });
-    until(|| status(&handle, "first") == "stopping").await;
-    assert_eq!(state(&handle, "first").reason.as_deref(), Some("pause"));
+    tree.until_status("first", "stopping").await;
+    assert_eq!(state(&tree, "first").reason.as_deref(), Some("pause"));
     pausing.await.unwrap().unwrap();
-    let paused = state(&handle, "first");
+    let paused = state(&tree, "first");
     assert_eq!(paused.status, ChildStatus::Paused);
     assert_eq!((paused.ready, paused.generation), (false, 1));
     assert_eq!(paused.last_exit.unwrap().exit, TaskExit::Cancelled);
     tokio::time::sleep(secs(7)).await;
-    assert!(state(&handle, "first").since >= secs(7));
-    within(handle.resume_child("first", &by())).await.unwrap();
-    running(&handle, "first", 2).await;
-    assert!(shut_down(&handle).await.clean);
-    assert_eq!(status(&handle, "first"), "finished");
-    assert_eq!(status(&handle, "/"), "finished");
+    assert!(state(&tree, "first").since >= secs(7));
+    within(tree.resume_child("first", &by())).await.unwrap();
+    tree.until_running("first", 2).await;
+    tree.shutdown_clean().await;
+    assert_eq!(status(&tree, "first"), "finished");
+    assert_eq!(status(&tree, "/"), "finished");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_told_with_its_decision_and_what_is_left_of_the_wait() {
     let board = Switchboard::new();
     let child = board.child("a").backoff(steady(5000)).fuse(3, secs(60));
-    let handle = start(SupervisorSpec::one_for_one("t").child(child)).await;
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").child(child)).await;
     board.fail("a");
-    until(|| status(&handle, "a") == "backing_off").await;
-    let began = state(&handle, "a").remaining.unwrap();
+    tree.until_status("a", "backing_off").await;
+    let began = state(&tree, "a").remaining.unwrap();
     tokio::time::sleep(secs(2)).await;
-    let waiting = state(&handle, "a");
+    let waiting = state(&tree, "a");
     assert_eq!(waiting.remaining, Some(began - secs(2)));
     assert_eq!(waiting.exits, [(TaskExit::Failed, 1)].into());
     let last = waiting.last_exit.unwrap();
@@ -100,15 +93,15 @@ async fn a_failure_is_told_with_its_decision_and_what_is_left_of_the_wait() {
     let fuse = waiting.fuse.unwrap();
     assert_eq!((fuse.used, fuse.limit.failures, fuse.blown), (1, 3, false));
 
-    running(&handle, "a", 2).await;
-    let again = state(&handle, "a");
+    tree.until_running("a", 2).await;
+    let again = state(&tree, "a");
     assert_eq!((again.restarts, again.attempt, again.ready), (1, 2, true));
     assert_eq!(again.remaining, None);
     board.panic("a");
-    running(&handle, "a", 3).await;
+    tree.until_running("a", 3).await;
     board.complete("a");
-    running(&handle, "a", 4).await;
-    let counted = state(&handle, "a").exits;
+    tree.until_running("a", 4).await;
+    let counted = state(&tree, "a").exits;
     let once = [TaskExit::Completed, TaskExit::Failed, TaskExit::Panicked];
     assert_eq!(counted, once.map(|exit| (exit, 1)).into());
 }
@@ -121,19 +114,19 @@ async fn a_quarantine_says_why_and_for_how_long() {
         .backoff(None)
         .fuse(0, secs(60))
         .quarantine_for(secs(30));
-    let handle = start(SupervisorSpec::one_for_one("t").child(child)).await;
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").child(child)).await;
     board.fail("a");
-    until(|| status(&handle, "a") == "quarantined").await;
-    let held = state(&handle, "a");
+    tree.until_status("a", "quarantined").await;
+    let held = state(&tree, "a");
     let reason = held.reason.unwrap();
     assert_eq!(&*reason, "fuse blown: more than 0 in 60s");
     assert!(held.fuse.unwrap().blown);
     assert!(held.remaining.unwrap() > secs(29));
-    running(&handle, "a", 2).await;
-    assert_eq!(state(&handle, "a").fuse, None, "a release makes all as new");
+    tree.until_running("a", 2).await;
+    assert_eq!(state(&tree, "a").fuse, None, "a release makes all as new");
 
-    within(handle.quarantine_child("a", &by())).await.unwrap();
-    let held = state(&handle, "a");
+    within(tree.quarantine_child("a", &by())).await.unwrap();
+    let held = state(&tree, "a");
     assert_eq!(held.reason.as_deref(), Some("by test: to see what happens"));
     assert_eq!(held.remaining, None);
 }
@@ -157,9 +150,9 @@ async fn what_is_known_of_a_run_and_of_its_settings() {
     .grace(secs(9))
     .significant()
     .tags(["payments", "eu"]);
-    let handle = start(SupervisorSpec::one_for_one("t").child(child)).await;
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").child(child)).await;
     tokio::time::sleep(ms(5500)).await;
-    let known = state(&handle, "a");
+    let known = state(&tree, "a");
     assert_eq!(known.heartbeat_age, Some(ms(1500)));
     assert!(known.polls.polls >= 3, "{:?}", known.polls);
     assert!(known.polls.longest <= known.polls.busy);
@@ -180,39 +173,39 @@ async fn what_is_known_of_a_run_and_of_its_settings() {
 #[tokio::test(start_paused = true)]
 async fn supervisors_show_strategy_group_restarts_and_intensity() {
     let board = Switchboard::new();
-    let tree = SupervisorSpec::one_for_one("t").supervisor(
+    let spec = SupervisorSpec::one_for_one("t").supervisor(
         SupervisorSpec::rest_for_one("n")
             .intensity(5, secs(60))
             .child(board.child("x").backoff(None))
             .child(board.child("y")),
     );
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     board.fail("x");
-    running(&handle, "n/y", 2).await;
-    let supervisor = state(&handle, "n").supervisor.unwrap();
+    tree.until_running("n/y", 2).await;
+    let supervisor = state(&tree, "n").supervisor.unwrap();
     assert_eq!(supervisor.group_restarts, 1);
     assert_eq!(
         (supervisor.intensity.used, supervisor.intensity.blown),
         (1, false)
     );
-    let paths: Vec<_> = handle
+    let paths: Vec<_> = tree
         .current_state()
         .iter()
         .map(|node| node.path.to_string())
         .collect();
     assert_eq!(paths, ["/", "/n", "/n/x", "/n/y"]);
-    assert!(state(&handle, "n/x").supervisor.is_none());
-    assert_eq!(state(&handle, "/").children.len(), 1);
+    assert!(state(&tree, "n/x").supervisor.is_none());
+    assert_eq!(state(&tree, "/").children.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_path_is_answered_with_the_nearest_one() {
     let board = Switchboard::new();
-    let tree = SupervisorSpec::one_for_one("t")
+    let spec = SupervisorSpec::one_for_one("t")
         .child(board.child("gateway"))
         .supervisor(SupervisorSpec::one_for_one("storage").child(board.child("database")));
-    let handle = start(tree).await;
-    let nearest = |path: &str| match handle.child_state(path) {
+    let tree = TestTree::start(spec).await;
+    let nearest = |path: &str| match tree.child_state(path) {
         Err(SupervisorError::UnknownPath { nearest, .. }) => nearest.map(|path| path.to_string()),
         other => panic!("{other:?}"),
     };
@@ -223,7 +216,7 @@ async fn an_unknown_path_is_answered_with_the_nearest_one() {
     assert_eq!(nearest("/gatway").as_deref(), Some("/gateway"));
     assert_eq!(nearest("gateway/deeper").as_deref(), Some("/gateway"));
     assert_eq!(nearest("zzzz"), None);
-    let error = handle.child_state("gatway").unwrap_err();
+    let error = tree.child_state("gatway").unwrap_err();
     assert_eq!(
         error.to_string(),
         "no child at /gatway; did you mean /gateway?"
@@ -231,13 +224,13 @@ async fn an_unknown_path_is_answered_with_the_nearest_one() {
 }
 
 /// A tree with something to say.
-async fn telling() -> (SupervisorHandle, Switchboard) {
+async fn telling() -> (TestTree, Switchboard) {
     let board = Switchboard::new();
     let crashing = board
         .child("crashing")
         .backoff(steady(8000))
         .fuse(5, secs(60));
-    let tree = SupervisorSpec::one_for_one("payments")
+    let spec = SupervisorSpec::one_for_one("payments")
         .child(board.child("gateway"))
         .child(crashing)
         .supervisor(
@@ -248,23 +241,23 @@ async fn telling() -> (SupervisorHandle, Switchboard) {
         .child(ChildSpec::job("migrate", |_: TaskContext| async {
             Ok::<(), BoxError>(())
         }));
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     tokio::time::sleep(secs(3600)).await;
     board.fail("crashing");
-    running(&handle, "crashing", 2).await;
+    tree.until_running("crashing", 2).await;
     board.fail("crashing");
-    within(handle.quarantine_child("storage/cache", &by()))
+    within(tree.quarantine_child("storage/cache", &by()))
         .await
         .unwrap();
     tokio::time::sleep(secs(5)).await;
-    (handle, board)
+    (tree, board)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_tree_is_readable_for_people() {
-    let (handle, _board) = telling().await;
+    let (tree, _board) = telling().await;
     assert_eq!(
-        handle.current_state().to_string(),
+        tree.current_state().to_string(),
         "\
 payments up 1:00:13, OneForOne
 ├─ gateway        running
@@ -275,17 +268,17 @@ payments up 1:00:13, OneForOne
 └─ migrate        finished"
     );
     assert_eq!(
-        state(&handle, "gateway").to_string(),
+        state(&tree, "gateway").to_string(),
         "gateway        running"
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_state_in_json() {
-    let (handle, _board) = telling().await;
-    let state = serde_json::to_value(handle.current_state()).unwrap();
+    let (tree, _board) = telling().await;
+    let state = serde_json::to_value(tree.current_state()).unwrap();
     assert_eq!(state["name"], "payments");
-    assert_eq!(state["as_of"], handle.current_state().as_of);
+    assert_eq!(state["as_of"], tree.current_state().as_of);
     assert!(state["epoch"].is_string());
     assert_eq!(state["root"]["path"], "/");
     assert_eq!(state["root"]["supervisor"]["strategy"], "OneForOne");
@@ -317,8 +310,8 @@ async fn a_state_in_json() {
 
 #[tokio::test(start_paused = true)]
 async fn reports_and_health_in_json() {
-    let (handle, _board) = telling().await;
-    let health = serde_json::to_value(handle.health()).unwrap();
+    let (tree, _board) = telling().await;
+    let health = serde_json::to_value(tree.health()).unwrap();
     assert_eq!(
         health,
         json!({
@@ -327,7 +320,7 @@ async fn reports_and_health_in_json() {
             "degraded": [["/storage/cache", "quarantined: by test: to see what happens"]],
         })
     );
-    let result = serde_json::to_value(shut_down(&handle).await).unwrap();
+    let result = serde_json::to_value(tree.shutdown_clean().await).unwrap();
     assert_eq!(
         result["report"]["requested"],
         json!({"requested_by": "test", "reason": "to see what happens"})
@@ -343,7 +336,7 @@ async fn reports_and_health_in_json() {
             "socket": "not_owned",
         })
     );
-    let joined = serde_json::to_value(within(handle.join()).await).unwrap();
+    let joined = serde_json::to_value(within(tree.join()).await).unwrap();
     assert_eq!(joined["outcome"], json!({"outcome": "shut_down"}));
     assert_eq!(joined["shutdown"], result);
 }

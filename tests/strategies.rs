@@ -9,61 +9,57 @@ use std::sync::{
 
 use rust_supervisor::{
     Backoff, ChildSpec, Jitter, ReadinessPolicy, SupervisorSpec, TaskContext, ms,
+    test_util::TestTree,
 };
-use support::{Switchboard, by, running, start, within};
+use support::{Switchboard, within};
 use tokio::time::sleep;
 
 #[tokio::test(start_paused = true)]
 async fn one_for_one_restarts_the_failed_child_alone() {
     let board = Switchboard::new();
-    let tree = SupervisorSpec::one_for_one("t")
+    let spec = SupervisorSpec::one_for_one("t")
         .child(board.child("a"))
         .child(board.child("b"));
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     board.fail("a");
-    running(&handle, "a", 2).await;
-    assert_eq!(handle.child_state("a").unwrap().generation, 2);
-    assert_eq!(handle.child_state("b").unwrap().generation, 1);
-    assert!(handle.shutdown_tree(&by()).await.unwrap().clean);
+    tree.until_running("a", 2).await;
+    assert_eq!(tree.child_state("a").unwrap().generation, 2);
+    assert_eq!(tree.child_state("b").unwrap().generation, 1);
+    tree.shutdown_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_for_all_stops_in_reverse_and_starts_in_order() {
     let board = Switchboard::new();
-    let tree = SupervisorSpec::one_for_all("t")
+    let spec = SupervisorSpec::one_for_all("t")
         .child(board.child("a"))
         .child(board.child("b"))
         .child(board.child("c"));
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     assert_eq!(board.log(), ["+a1", "+b1", "+c1"]);
     board.fail("b");
-    running(&handle, "c", 2).await;
+    tree.until_running("c", 2).await;
     assert_eq!(board.log()[3..], ["!b1", "-c1", "-a1", "+a2", "+b2", "+c2"]);
     assert_eq!(
-        handle
-            .current_state()
-            .root
-            .supervisor
-            .unwrap()
-            .group_restarts,
+        tree.current_state().root.supervisor.unwrap().group_restarts,
         1
     );
-    assert!(handle.shutdown_tree(&by()).await.unwrap().clean);
+    tree.shutdown_clean().await;
     assert_eq!(board.log()[9..], ["-c2", "-b2", "-a2"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn rest_for_one_restarts_the_failed_child_and_those_after_it() {
     let board = Switchboard::new();
-    let tree = SupervisorSpec::rest_for_one("t")
+    let spec = SupervisorSpec::rest_for_one("t")
         .child(board.child("a"))
         .child(board.child("b"))
         .supervisor(SupervisorSpec::one_for_one("n").child(board.child("c")));
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     board.fail("b");
-    running(&handle, "n/c", 2).await;
+    tree.until_running("n/c", 2).await;
     assert_eq!(board.log()[3..], ["!b1", "-c1", "+b2", "+c2"]);
-    assert!(handle.shutdown_tree(&by()).await.unwrap().clean);
+    tree.shutdown_clean().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,15 +68,15 @@ async fn a_group_waits_for_the_backoff_of_the_child_that_failed() {
     let slow = board
         .child("b")
         .backoff(Backoff::constant(ms(700)).jitter(Jitter::None));
-    let tree = SupervisorSpec::one_for_all("t")
+    let spec = SupervisorSpec::one_for_all("t")
         .child(board.child("a"))
         .child(slow);
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     let began = tokio::time::Instant::now();
     board.fail("b");
-    running(&handle, "b", 2).await;
+    tree.until_running("b", 2).await;
     assert_eq!(began.elapsed(), ms(700));
-    drop(handle);
+    drop(tree);
 }
 
 /// `b` uses what `a` provides, and notices first that it is gone; nothing but `a`'s restart can help `b`.
@@ -117,13 +113,13 @@ async fn an_earlier_failure_is_not_starved_by_a_later_members_retries() {
         spec.readiness(ReadinessPolicy::Explicit)
             .backoff(Backoff::constant(ms(50)).jitter(Jitter::None))
     };
-    let tree = SupervisorSpec::rest_for_one("t")
+    let spec = SupervisorSpec::rest_for_one("t")
         .child(child(a))
         .child(child(b));
-    let handle = start(tree).await;
+    let tree = TestTree::start(spec).await;
     provided.store(false, Ordering::SeqCst);
-    running(&handle, "a", 2).await;
-    within(handle.wait_ready("b")).await.unwrap();
-    assert!(handle.current_state().uptime < ms(300));
-    assert!(handle.shutdown_tree(&by()).await.unwrap().clean);
+    tree.until_running("a", 2).await;
+    within(tree.wait_ready("b")).await.unwrap();
+    assert!(tree.current_state().uptime < ms(300));
+    tree.shutdown_clean().await;
 }

@@ -1,8 +1,9 @@
 //! After a failure the next run waits: as long as the policy says, and no longer than somebody lets it.
 
 mod scripted;
+mod support;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use scripted::{
     Ends, Run, always, assert_passes_readiness_errors_through, assert_passes_through, script,
@@ -11,7 +12,9 @@ use scripted::{
 use supervisor_layers::{
     Backoff, BackoffLayer, BoxError, ChildStatus, Jitter, LifecycleEvent, RestartType,
     ServiceBuilderExt, StartRateLayer, StopCause, TaskContext, TaskExit, TaskFactory,
-    TaskFactoryExt, ms, secs, service_fn,
+    TaskFactoryExt,
+    context::{ContextSpec, NextRun},
+    ms, secs, service_fn,
 };
 use tokio::time::Instant;
 use tower::ServiceBuilder;
@@ -32,7 +35,10 @@ fn under(policy: Backoff, child: impl TaskFactory) -> impl TaskFactory<Error = B
 
 /// Runs the script; answers the gaps between the end of a run and the next start.
 async fn delays(id: &str, policy: Backoff, runs: &[Run]) -> Vec<Duration> {
-    let ctx = TaskContext::detached(id);
+    delays_of(TaskContext::detached(id), policy, runs).await
+}
+
+async fn delays_of(ctx: TaskContext, policy: Backoff, runs: &[Run]) -> Vec<Duration> {
     let life = tokio::spawn(under(policy, script(runs)).run(ctx.clone()));
     let mut gaps = Vec::new();
     let mut last = Instant::now();
@@ -239,6 +245,26 @@ async fn jitter_differs_between_children_and_attempts_and_repeats_with_its_seed(
         delays("another", policy, &[FAILS; 4]).await,
     );
     assert_ne!(free, other, "without a seed children differ too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owners_seed_makes_jitter_repeatable_where_the_policy_has_none() {
+    async fn under_seed(seed: Option<u64>, policy: Backoff) -> Vec<Duration> {
+        let mut owner = support::Recorder::default();
+        owner.jitter_seed = seed;
+        let ctx = TaskContext::supervised("/c".into(), Arc::new(owner), ContextSpec::default());
+        let NextRun::Run(ctx) = ctx.gate().next_run().await else {
+            panic!("nothing holds it")
+        };
+        delays_of(ctx, policy, &[FAILS; 4]).await
+    }
+    let policy = Backoff::constant(secs(100)).jitter(Jitter::Full);
+    let seven = under_seed(Some(7), policy).await;
+    assert_eq!(seven, under_seed(Some(7), policy).await);
+    assert_ne!(seven, under_seed(Some(8), policy).await);
+    let own = under_seed(None, policy.seed(42)).await;
+    assert_ne!(own, seven);
+    assert_eq!(own, under_seed(Some(7), policy.seed(42)).await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -67,6 +67,7 @@ pub(crate) struct TreeSettings {
     pub(crate) event_channel_capacity: usize,
     pub(crate) control_channel_capacity: usize,
     pub(crate) cancel_on: Option<CancellationToken>,
+    pub(crate) jitter_seed: Option<u64>,
 }
 
 impl SupervisorSpec {
@@ -101,6 +102,7 @@ impl SupervisorSpec {
                 event_channel_capacity: 256,
                 control_channel_capacity: 256,
                 cancel_on: None,
+                jitter_seed: None,
             },
         }
     }
@@ -286,6 +288,15 @@ impl SupervisorSpec {
     #[must_use]
     pub fn cancel_on(mut self, token: CancellationToken) -> Self {
         self.tree.cancel_on = Some(token);
+        self
+    }
+
+    /// Makes the jitter of every backoff in the tree repeatable, also in stacks of one's own: the same seed,
+    /// child path and generation give the same delay. A [`Backoff`](crate::Backoff)'s own seed goes before it;
+    /// the root's counts.
+    #[must_use]
+    pub fn jitter_seed(mut self, seed: u64) -> Self {
+        self.tree.jitter_seed = Some(seed);
         self
     }
 }

@@ -195,4 +195,8 @@ impl Owner for ScopeCore {
             _ => {}
         }
     }
+
+    fn jitter_seed(&self) -> Option<u64> {
+        self.tree.jitter_seed
+    }
 }

@@ -29,6 +29,7 @@ pub(crate) struct Tree {
     started: AtomicBool,
     /// For children that ask for their supervisor.
     pub(crate) handle: OnceLock<Weak<dyn Any + Send + Sync>>,
+    pub(super) jitter_seed: Option<u64>,
     stage: Mutex<Option<ShutdownStage>>,
     asked: CancellationToken,
     asked_at: Mutex<Option<Instant>>,
@@ -58,6 +59,7 @@ impl Tree {
             by_itself: AtomicBool::new(false),
             started: AtomicBool::new(false),
             handle: OnceLock::new(),
+            jitter_seed: settings.jitter_seed,
             stage: Mutex::default(),
             asked: CancellationToken::new(),
             asked_at: Mutex::default(),

@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
+pub use rust_supervisor::test_util::by;
 use rust_supervisor::{
-    ChildShutdownStatus, ChildSpec, CommandMeta, EventItem, EventKind, LifecycleEvent,
-    ReadinessPolicy, ShutdownResult, Supervisor, SupervisorEvent, SupervisorHandle, SupervisorPath,
-    SupervisorSpec, TaskContext, TaskResult,
+    ChildShutdownStatus, ChildSpec, EventItem, EventKind, LifecycleEvent, ReadinessPolicy,
+    ShutdownResult, Supervisor, SupervisorEvent, SupervisorHandle, SupervisorPath, SupervisorSpec,
+    TaskContext, TaskResult,
 };
 use tokio::sync::Notify;
 
@@ -28,25 +29,12 @@ pub async fn start(spec: SupervisorSpec) -> SupervisorHandle {
         .expect("the tree starts")
 }
 
-pub fn by() -> CommandMeta {
-    CommandMeta::new("test", "to see what happens").unwrap()
-}
-
 /// Waits for the first event, from the beginning of the tree, that `wanted` accepts.
 pub async fn event(
     handle: &SupervisorHandle,
-    wanted: impl FnMut(&SupervisorEvent) -> bool,
-) -> SupervisorEvent {
-    event_from(handle, 1, wanted).await
-}
-
-/// The same from a sequence on.
-pub async fn event_from(
-    handle: &SupervisorHandle,
-    sequence: u64,
     mut wanted: impl FnMut(&SupervisorEvent) -> bool,
 ) -> SupervisorEvent {
-    let mut events = handle.subscribe_events_from(sequence);
+    let mut events = handle.subscribe_events_from(1);
     within(async {
         loop {
             match events.next().await {

@@ -26,7 +26,13 @@ pub(crate) fn all() -> Outcome {
     step("tests", &mut cargo(["test", "--workspace"]))?;
     step(
         "documentation",
-        cargo(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
+        cargo(["doc", "--workspace", "--no-deps", "--all-features"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    // The tests above have the test kit with them, whoever uses the library has not.
+    step(
+        "the library without its test kit",
+        &mut cargo(["check", "--package", "rust-tokio-supervisor", "--lib"]),
     )?;
     payments()?;
     println!("\neverything passed");

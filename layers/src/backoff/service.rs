@@ -151,7 +151,7 @@ impl AtEnd for Note {
     }
 }
 
-/// Differs between children; between processes too, unless a seed was given.
+/// Differs between children; between processes too, unless the policy or the owner has a seed.
 fn seed(policy: &Backoff, ctx: &TaskContext) -> u64 {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()));
     let path = ctx
@@ -160,7 +160,8 @@ fn seed(policy: &Backoff, ctx: &TaskContext) -> u64 {
         .fold(0xCBF2_9CE4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3) // FNV-1a
         });
-    match policy.given_seed() {
+    let of_owner = || ctx.owner().and_then(|owner| owner.jitter_seed());
+    match policy.given_seed().or_else(of_owner) {
         Some(seed) => seed ^ path,
         None => *PROCESS ^ path ^ ctx.instance(),
     }

@@ -48,6 +48,12 @@ pub trait Owner: Any + Send + Sync {
     /// Every decision, once it stands. A group restart and an escalation are the supervisor's to carry out;
     /// what else it does with one costs each restart in place.
     fn decided(&self, run: RunId<'_>, decision: &RestartDecision);
+
+    /// What makes the jitter of its children repeatable; a [`Backoff`](crate::Backoff)'s own seed goes before
+    /// it. `None`, as it is unless said otherwise: no two processes wait alike.
+    fn jitter_seed(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// One step in a child's life.

@@ -78,6 +78,7 @@ pub struct Recorder {
     pub admitted: AtomicU32,
     pub refuses: AtomicBool,
     pub closing: AtomicBool,
+    pub jitter_seed: Option<u64>,
 }
 
 impl Recorder {
@@ -141,6 +142,10 @@ impl Owner for Recorder {
 
     fn decided(&self, _: RunId<'_>, decision: &RestartDecision) {
         self.decisions.lock().unwrap().push(*decision);
+    }
+
+    fn jitter_seed(&self) -> Option<u64> {
+        self.jitter_seed
     }
 }
 
