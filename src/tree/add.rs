@@ -69,8 +69,11 @@ impl Scope {
         self.dismiss(child);
     }
 
-    /// Gives a child a task again whose last one was aborted.
+    /// Gives a child a task again whose last one was aborted. One that has not had any yet is started in
+    /// its turn.
     pub(crate) fn revive(self: &Arc<Self>, child: &Arc<Child>) {
-        self.launch(child, |gate| gate.restart().is_some());
+        self.launch(child, |gate| {
+            child.has_had_task() && gate.restart().is_some()
+        });
     }
 }

@@ -259,6 +259,11 @@ impl Child {
         }
     }
 
+    /// Whether it has, or had, a task.
+    pub(super) fn has_had_task(&self) -> bool {
+        lock(&self.task).is_some()
+    }
+
     /// Whether it has no task.
     pub(crate) fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
