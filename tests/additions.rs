@@ -265,3 +265,18 @@ async fn no_command_starts_a_child_before_its_turn() {
     assert_eq!(board.log(), ["+slow1", "^slow1", "+x1"]);
     assert!(shut_down(&handle).await.clean);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_is_removed_while_its_supervisor_starts_does_not_fail_that() {
+    for removed in ["n/x", "n/slow"] {
+        let board = Switchboard::new();
+        let handle = starting_slowly(&board).await;
+        within(handle.remove_child(removed, &by())).await.unwrap();
+        board.ready("slow");
+        running(&handle, "n", 1).await;
+        let left = handle.child_state("n").unwrap().children;
+        assert_eq!(left.len(), 1);
+        assert!(left[0].ready && !removed.ends_with(&left[0].id));
+        assert!(shut_down(&handle).await.clean);
+    }
+}

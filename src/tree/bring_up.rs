@@ -62,16 +62,21 @@ impl Scope {
         children: impl IntoIterator<Item = &Arc<Child>>,
     ) -> Result<(), TaskFailure> {
         for child in children {
-            self.first_start(child).await.map_err(|not_started| {
-                let failure = TaskFailure::new(
-                    FailureKind::StartFailed,
-                    format!("{} could not be started: {not_started}", child.path()),
-                );
-                if let NotStarted::Because(reason) = not_started {
-                    self.tree().note_start_failure(&child.path(), reason);
-                }
-                failure
-            })?;
+            let Err(not_started) = self.first_start(child).await else {
+                continue;
+            };
+            // Somebody took it out, and the others start without it.
+            if let NotStarted::Stopped(StopCause::Removal) = not_started {
+                continue;
+            }
+            let failure = TaskFailure::new(
+                FailureKind::StartFailed,
+                format!("{} could not be started: {not_started}", child.path()),
+            );
+            if let NotStarted::Because(reason) = not_started {
+                self.tree().note_start_failure(&child.path(), reason);
+            }
+            return Err(failure);
         }
         Ok(())
     }
