@@ -48,52 +48,6 @@ async fn gave_up(handle: &SupervisorHandle) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn restart_types_decide_who_runs_again() {
-    type Tell = fn(&Switchboard, &str);
-    let complete: Tell = |board, id| board.complete(id);
-    let fail: Tell = |board, id| board.fail(id);
-    let panic: Tell = |board, id| board.panic(id);
-    let fatal: Tell = |board, id| board.fatal(id);
-    let again = None;
-    let table: [(&str, Tell, Option<&str>); 12] = [
-        ("permanent", complete, again),
-        ("permanent", fail, again),
-        ("permanent", panic, again),
-        ("permanent", fatal, Some("failed")),
-        ("transient", complete, Some("finished")),
-        ("transient", fail, again),
-        ("transient", panic, again),
-        ("transient", fatal, Some("failed")),
-        ("temporary", complete, Some("gone")),
-        ("temporary", fail, Some("gone")),
-        ("temporary", panic, Some("gone")),
-        ("temporary", fatal, Some("gone")),
-    ];
-    for (kind, tell, ends) in table {
-        let board = Switchboard::new();
-        let child = match kind {
-            "permanent" => board.child("x").permanent(),
-            "transient" => board.child("x").transient(),
-            _ => board.child("x").temporary(),
-        };
-        let tree = SupervisorSpec::one_for_one("t")
-            .child(child)
-            .child(board.child("bystander"));
-        let handle = start(tree).await;
-        tell(&board, "x");
-        match ends {
-            None => running(&handle, "x", 2).await,
-            Some("gone") => until(|| handle.child_state("x").is_err()).await,
-            Some(wanted) => comes_to(&handle, "x", wanted).await,
-        }
-        let well = ends != Some("failed");
-        assert_eq!(handle.health().is_healthy(), well, "{kind} {ends:?}");
-        assert_eq!(state(&handle, "bystander").generation, 1);
-        assert!(shut_down(&handle).await.clean);
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn what_is_down_for_good_runs_again_when_asked_to() {
     let board = Switchboard::new();
     let tree = SupervisorSpec::one_for_one("t")
