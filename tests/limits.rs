@@ -109,6 +109,19 @@ async fn so_many_restarts_pass_and_one_more_ends_the_supervisor() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn thirty_restarts_in_a_minute_pass_unless_said_otherwise() {
+    let board = Switchboard::new();
+    let tree = SupervisorSpec::one_for_one("t").child(plain(board.child("a")));
+    let handle = start(tree).await;
+    for _ in 0..30 {
+        crash(&board, &handle, "a").await;
+    }
+    board.fail("a");
+    let reason = gave_up(&handle).await;
+    assert!(reason.contains("more than 30 restarts in 60s"), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn restarts_outside_the_period_do_not_count() {
     let board = Switchboard::new();
     let tree = SupervisorSpec::one_for_one("t")

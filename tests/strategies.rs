@@ -127,3 +127,28 @@ async fn an_earlier_failure_is_not_starved_by_a_later_members_retries() {
     assert!(handle.current_state().uptime < ms(300));
     assert!(handle.shutdown_tree(&by()).await.unwrap().clean);
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_for_one_restarts_in_the_childs_own_task() {
+    let tasks = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = tasks.clone();
+    let child = ChildSpec::worker("a", move |ctx: TaskContext| {
+        let seen = seen.clone();
+        async move {
+            seen.lock().unwrap().push(tokio::task::id());
+            sleep(ms(1)).await;
+            if ctx.generation() < 4 {
+                return Err("again");
+            }
+            ctx.cancelled().await;
+            Ok(())
+        }
+    });
+    let handle = start(SupervisorSpec::one_for_one("t").child(child)).await;
+    running(&handle, "a", 4).await;
+    within(handle.restart_child("a", &by())).await.unwrap();
+    running(&handle, "a", 5).await;
+    let tasks = tasks.lock().unwrap();
+    assert_eq!(tasks.len(), 5);
+    assert!(tasks.iter().all(|task| *task == tasks[0]));
+}
