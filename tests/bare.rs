@@ -142,3 +142,18 @@ async fn one_that_is_resumed_while_it_cannot_be_ended_runs_again_when_it_has() {
     assert_eq!((child.status.as_str(), child.generation), ("running", 2));
     assert!(shut_down(&handle).await.clean);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_temporary_one_that_is_aborted_for_its_group_is_dropped() {
+    let board = support::Switchboard::new();
+    let deaf = ChildSpec::new("a", service_fn(|_: TaskContext| pending::<()>()));
+    let tree = SupervisorSpec::one_for_all("t")
+        .grace(secs(3))
+        .child(deaf.temporary())
+        .child(board.child("b").backoff(None));
+    let handle = start(tree).await;
+    board.fail("b");
+    until(|| handle.child_state("b").unwrap().generation == 2).await;
+    assert!(handle.child_state("a").is_err());
+    assert!(shut_down(&handle).await.clean);
+}

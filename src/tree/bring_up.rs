@@ -290,8 +290,10 @@ impl Scope {
                 child
                     .gate()
                     .end(StopCause::Removal, self.stop_request(child));
-                if !self.settle(child, generation).await {
-                    child.gate().mark_lingering();
+                match self.settle(child, generation).await {
+                    // Its own task may have been aborted, and not come to that.
+                    true => self.forget(child),
+                    false => self.dismiss(child),
                 }
                 continue;
             }
