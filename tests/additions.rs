@@ -238,3 +238,45 @@ async fn a_deep_addition_is_given_the_time_of_all_its_levels_to_end() {
     until(|| handle.current_state().iter().count() == 8).await;
     assert!(shut_down(&handle).await.clean);
 }
+
+/// `n` with a child that takes its time to start, and `x` after it.
+async fn starting_slowly(board: &Switchboard) -> SupervisorHandle {
+    let handle = start(SupervisorSpec::one_for_one("t")).await;
+    let n = SupervisorSpec::one_for_one("n")
+        .child(board.explicit("slow"))
+        .child(board.child("x"));
+    let adding = handle.clone();
+    tokio::spawn(async move { adding.add_child("/", n, &by()).await });
+    comes_to(&handle, "n/slow", "starting").await;
+    handle
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_command_starts_a_child_before_its_turn() {
+    let board = Switchboard::new();
+    let handle = starting_slowly(&board).await;
+    within(handle.resume_child("n/x", &by())).await.unwrap();
+    let restarting = handle.clone();
+    let restarted = tokio::spawn(async move { restarting.restart_child("n/x", &by()).await });
+    tokio::time::sleep(ms(100)).await;
+    board.ready("slow");
+    within(restarted).await.unwrap().unwrap();
+    running(&handle, "n", 1).await;
+    assert_eq!(board.log(), ["+slow1", "^slow1", "+x1"]);
+    assert!(shut_down(&handle).await.clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_is_removed_while_its_supervisor_starts_does_not_fail_that() {
+    for removed in ["n/x", "n/slow"] {
+        let board = Switchboard::new();
+        let handle = starting_slowly(&board).await;
+        within(handle.remove_child(removed, &by())).await.unwrap();
+        board.ready("slow");
+        running(&handle, "n", 1).await;
+        let left = handle.child_state("n").unwrap().children;
+        assert_eq!(left.len(), 1);
+        assert!(left[0].ready && !removed.ends_with(&left[0].id));
+        assert!(shut_down(&handle).await.clean);
+    }
+}

@@ -224,3 +224,34 @@ async fn one_that_nobody_bounds_holds_up_a_new_life_for_its_start_timeout_only()
     running(&handle, "n/after", 2).await;
     assert_eq!(began.elapsed(), secs(7));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_restart_of_a_child_is_none_of_those_that_need_it() {
+    let board = Switchboard::new();
+    let handle = start(chain(&board, SupervisionStrategy::OneForOne)).await;
+    board.fail("a");
+    running(&handle, "a", 2).await;
+    within(handle.restart_child("a", &by())).await.unwrap();
+    running(&handle, "a", 3).await;
+    tokio::time::sleep(secs(60)).await;
+    let log = board.log();
+    assert_eq!(log[log.len() - 4..], ["!a1", "+a2", "-a2", "+a3"]);
+    assert!(shut_down(&handle).await.clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_rest_for_one_a_group_is_who_was_declared_after_whoever_needs_whom() {
+    let board = Switchboard::new();
+    let handle = start(chain(&board, SupervisionStrategy::RestForOne)).await;
+    board.fail("c");
+    running(&handle, "d", 2).await;
+    assert_eq!(
+        board.log()[4..],
+        ["!c1", "-d1", "+c2", "+d2"],
+        "d needs nobody"
+    );
+    board.fail("d");
+    running(&handle, "d", 3).await;
+    assert_eq!(board.log()[8..], ["!d2", "+d3"]);
+    assert!(shut_down(&handle).await.clean);
+}

@@ -48,52 +48,6 @@ async fn gave_up(handle: &SupervisorHandle) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn restart_types_decide_who_runs_again() {
-    type Tell = fn(&Switchboard, &str);
-    let complete: Tell = |board, id| board.complete(id);
-    let fail: Tell = |board, id| board.fail(id);
-    let panic: Tell = |board, id| board.panic(id);
-    let fatal: Tell = |board, id| board.fatal(id);
-    let again = None;
-    let table: [(&str, Tell, Option<&str>); 12] = [
-        ("permanent", complete, again),
-        ("permanent", fail, again),
-        ("permanent", panic, again),
-        ("permanent", fatal, Some("failed")),
-        ("transient", complete, Some("finished")),
-        ("transient", fail, again),
-        ("transient", panic, again),
-        ("transient", fatal, Some("failed")),
-        ("temporary", complete, Some("gone")),
-        ("temporary", fail, Some("gone")),
-        ("temporary", panic, Some("gone")),
-        ("temporary", fatal, Some("gone")),
-    ];
-    for (kind, tell, ends) in table {
-        let board = Switchboard::new();
-        let child = match kind {
-            "permanent" => board.child("x").permanent(),
-            "transient" => board.child("x").transient(),
-            _ => board.child("x").temporary(),
-        };
-        let tree = SupervisorSpec::one_for_one("t")
-            .child(child)
-            .child(board.child("bystander"));
-        let handle = start(tree).await;
-        tell(&board, "x");
-        match ends {
-            None => running(&handle, "x", 2).await,
-            Some("gone") => until(|| handle.child_state("x").is_err()).await,
-            Some(wanted) => comes_to(&handle, "x", wanted).await,
-        }
-        let well = ends != Some("failed");
-        assert_eq!(handle.health().is_healthy(), well, "{kind} {ends:?}");
-        assert_eq!(state(&handle, "bystander").generation, 1);
-        assert!(shut_down(&handle).await.clean);
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn what_is_down_for_good_runs_again_when_asked_to() {
     let board = Switchboard::new();
     let tree = SupervisorSpec::one_for_one("t")
@@ -152,6 +106,19 @@ async fn so_many_restarts_pass_and_one_more_ends_the_supervisor() {
     let reason = gave_up(&handle).await;
     assert!(reason.contains("more than 3 restarts in 60s"), "{reason}");
     assert_eq!(board.log().last().unwrap(), "-a3", "the others are stopped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn thirty_restarts_in_a_minute_pass_unless_said_otherwise() {
+    let board = Switchboard::new();
+    let tree = SupervisorSpec::one_for_one("t").child(plain(board.child("a")));
+    let handle = start(tree).await;
+    for _ in 0..30 {
+        crash(&board, &handle, "a").await;
+    }
+    board.fail("a");
+    let reason = gave_up(&handle).await;
+    assert!(reason.contains("more than 30 restarts in 60s"), "{reason}");
 }
 
 #[tokio::test(start_paused = true)]

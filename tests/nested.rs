@@ -5,11 +5,11 @@ mod support;
 use std::sync::{Arc, Mutex, mpsc};
 
 use rust_supervisor::{
-    ChildPolicy, ChildSpec, EventKind, ExitOutcome, RestartType, SupervisorError, SupervisorHandle,
-    SupervisorSpec, TaskContext, TreeEvent, ms, secs,
+    Backoff, ChildPolicy, ChildSpec, EventKind, ExitOutcome, FuseLimit, Jitter, RestartType,
+    SupervisorError, SupervisorHandle, SupervisorSpec, TaskContext, TreeEvent, ms, secs,
     test_util::{TestTree, by},
 };
-use support::{Switchboard, deaf, running, shut_down, start, within};
+use support::{Switchboard, comes_to, deaf, running, shut_down, start, until, within};
 
 fn generation(tree: &SupervisorHandle, path: &str) -> u64 {
     tree.child_state(path).unwrap().generation
@@ -294,4 +294,80 @@ async fn a_supervisor_that_runs_again_ends_no_group_restart_that_had_not_begun()
         let ended = matches!(kind, EventKind::Tree(TreeEvent::GroupRestartEnded { .. }));
         assert!(!ended, "{kind:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_supervisor_as_a_child_restarts_and_does_nothing_else_unless_given_more() {
+    let board = Switchboard::new();
+    let minute = secs(60);
+    let level = |id: &str| {
+        SupervisorSpec::one_for_one(id)
+            .intensity(0, minute)
+            .child(plain(board.child(&format!("of_{id}"))))
+    };
+    let given = ChildPolicy {
+        fuse: Some(FuseLimit {
+            failures: 1,
+            window: minute,
+        }),
+        backoff: Some(Backoff::constant(secs(7)).jitter(Jitter::None)),
+        quarantine: Some(None),
+        ..ChildPolicy::bare(RestartType::Permanent)
+    };
+    let tree = SupervisorSpec::one_for_one("t")
+        .supervisor(level("plain"))
+        .supervisor(level("given").policy(given));
+    let handle = start(tree).await;
+    let settings = handle.child_state("plain").unwrap().settings;
+    assert_eq!(settings.restart, Some(RestartType::Permanent));
+    assert_eq!(
+        (
+            settings.fuse,
+            settings.backoff,
+            settings.quarantine,
+            settings.grace
+        ),
+        (None, None, None, None)
+    );
+    let intensity_used = || {
+        let root = handle.current_state().root.supervisor;
+        root.unwrap().intensity.used
+    };
+    board.fail("of_plain");
+    running(&handle, "plain", 2).await;
+    assert_eq!(intensity_used(), 1);
+
+    let began = tokio::time::Instant::now();
+    board.fail("of_given");
+    running(&handle, "given", 2).await;
+    assert_eq!(began.elapsed(), secs(7));
+    board.fail("of_given");
+    comes_to(&handle, "given", "quarantined").await;
+    assert_eq!(intensity_used(), 1, "its fuse is charged instead");
+    assert!(shut_down(&handle).await.clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_life_begins_all_declared_children_again_but_temporary_ones_that_ended() {
+    let board = Switchboard::new();
+    let inner = SupervisorSpec::one_for_one("n")
+        .child(board.child("ended").temporary())
+        .child(board.child("goes_on").temporary())
+        .child(board.child("done").transient())
+        .child(board.child("hopeless"));
+    let handle = start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
+    board.complete("ended");
+    until(|| handle.child_state("n/ended").is_err()).await;
+    board.complete("done");
+    comes_to(&handle, "n/done", "finished").await;
+    board.fatal("hopeless");
+    comes_to(&handle, "n/hopeless", "failed").await;
+    within(handle.restart_child("n", &by())).await.unwrap();
+    running(&handle, "n", 2).await;
+    assert!(handle.child_state("n/ended").is_err());
+    for path in ["n/goes_on", "n/done", "n/hopeless"] {
+        let child = handle.child_state(path).unwrap();
+        assert_eq!((child.status.as_str(), child.generation), ("running", 2));
+    }
+    assert!(shut_down(&handle).await.clean);
 }

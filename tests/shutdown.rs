@@ -436,3 +436,17 @@ async fn a_run_sees_why_and_until_when_it_is_to_stop() {
     let (cause, left) = within(told.recv()).await.unwrap();
     assert_eq!((cause, left), (Some(StopCause::Shutdown), Some(secs(9))));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_tree_has_thirty_seconds_unless_said_otherwise() {
+    let slow = |id| deaf(id).grace(secs(20));
+    let tree = SupervisorSpec::one_for_one("t")
+        .child(slow("a"))
+        .child(slow("b"))
+        .child(slow("c"));
+    let handle = TestTree::start(tree).await;
+    let began = Instant::now();
+    let result = shut_down(&handle).await;
+    assert_eq!(began.elapsed(), secs(30));
+    assert!(result.report.timed_out && result.clean, "{result}");
+}

@@ -9,7 +9,7 @@ use std::sync::{
 
 use rust_supervisor::{
     Backoff, ChildSpec, Jitter, ReadinessPolicy, SupervisorSpec, TaskContext, ms,
-    test_util::TestTree,
+    test_util::{TestTree, by},
 };
 use support::{Switchboard, within};
 use tokio::time::sleep;
@@ -122,4 +122,29 @@ async fn an_earlier_failure_is_not_starved_by_a_later_members_retries() {
     within(tree.wait_ready("b")).await.unwrap();
     assert!(tree.current_state().uptime < ms(300));
     tree.shutdown_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_for_one_restarts_in_the_childs_own_task() {
+    let tasks = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = tasks.clone();
+    let child = ChildSpec::worker("a", move |ctx: TaskContext| {
+        let seen = seen.clone();
+        async move {
+            seen.lock().unwrap().push(tokio::task::id());
+            sleep(ms(1)).await;
+            if ctx.generation() < 4 {
+                return Err("again");
+            }
+            ctx.cancelled().await;
+            Ok(())
+        }
+    });
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").child(child)).await;
+    tree.until_running("a", 4).await;
+    within(tree.restart_child("a", &by())).await.unwrap();
+    tree.until_running("a", 5).await;
+    let tasks = tasks.lock().unwrap();
+    assert_eq!(tasks.len(), 5);
+    assert!(tasks.iter().all(|task| *task == tasks[0]));
 }

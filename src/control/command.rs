@@ -1,6 +1,6 @@
 use std::{future::Future, sync::Arc};
 
-use supervisor_layers::{ChildStatus, HoldReason, TaskContext, context::StopRequest};
+use supervisor_layers::{HoldReason, TaskContext, context::StopRequest};
 
 use super::{Change, CommandMeta, CommandOutcome, SupervisorHandle};
 use crate::{
@@ -184,25 +184,21 @@ impl SupervisorHandle {
             by,
             |Target { scope, child }, correlation| async move {
                 let gate = child.gate();
-                match gate.status() {
-                    ChildStatus::Paused => return Ok((child.ctx.clone(), Change::AlreadySo)),
-                    ChildStatus::Quarantined { .. } => {
-                        return Err(not_applicable("pause_child", &child));
-                    }
-                    _ if gate.is_ended() || gate.is_ending() => {
-                        return Err(not_applicable("pause_child", &child));
-                    }
-                    _ => {}
+                if !gate.is_held() && (gate.is_ended() || gate.is_ending()) {
+                    return Err(not_applicable("pause_child", &child));
                 }
                 let request = StopRequest {
                     correlation,
                     ..scope.stop_request(&child)
                 };
                 let generation = gate.generation();
-                let change = if gate.pause_with(request) {
-                    Change::Done
-                } else {
-                    Change::AlreadySo
+                let change = match gate.pause_with(request) {
+                    true => Change::Done,
+                    // Also while its run still stops for that.
+                    false if gate.hold() == Some(HoldReason::Quarantined) => {
+                        return Err(not_applicable("pause_child", &child));
+                    }
+                    false => Change::AlreadySo,
                 };
                 Ok(settled(&scope, &child, generation, change).await)
             },

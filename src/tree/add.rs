@@ -69,8 +69,13 @@ impl Scope {
         self.dismiss(child);
     }
 
-    /// Gives a child a task again whose last one was aborted. `false`: it has none, as its supervisor is down.
+    /// Gives a child a task again whose last one was aborted. One that has not had any yet is started in
+    /// its turn. `false`: neither, as its supervisor is down.
     pub(crate) fn revive(self: &Arc<Self>, child: &Arc<Child>) -> bool {
-        self.launch(child, |gate| gate.restart().is_some()) || !child.is_over()
+        let launched = self.launch(child, |gate| {
+            child.has_had_task() && gate.restart().is_some()
+        });
+        let comes = !child.has_had_task() && self.is_live();
+        launched || comes || !child.is_over()
     }
 }

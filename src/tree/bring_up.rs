@@ -62,16 +62,21 @@ impl Scope {
         children: impl IntoIterator<Item = &Arc<Child>>,
     ) -> Result<(), TaskFailure> {
         for child in children {
-            self.first_start(child).await.map_err(|not_started| {
-                let failure = TaskFailure::new(
-                    FailureKind::StartFailed,
-                    format!("{} could not be started: {not_started}", child.path()),
-                );
-                if let NotStarted::Because(reason) = not_started {
-                    self.tree().note_start_failure(&child.path(), reason);
-                }
-                failure
-            })?;
+            let Err(not_started) = self.first_start(child).await else {
+                continue;
+            };
+            // Somebody took it out, and the others start without it.
+            if let NotStarted::Stopped(StopCause::Removal) = not_started {
+                continue;
+            }
+            let failure = TaskFailure::new(
+                FailureKind::StartFailed,
+                format!("{} could not be started: {not_started}", child.path()),
+            );
+            if let NotStarted::Because(reason) = not_started {
+                self.tree().note_start_failure(&child.path(), reason);
+            }
+            return Err(failure);
         }
         Ok(())
     }
@@ -285,8 +290,10 @@ impl Scope {
                 child
                     .gate()
                     .end(StopCause::Removal, self.stop_request(child));
-                if !self.settle(child, generation).await {
-                    child.gate().mark_lingering();
+                match self.settle(child, generation).await {
+                    // Its own task may have been aborted, and not come to that.
+                    true => self.forget(child),
+                    false => self.dismiss(child),
                 }
                 continue;
             }

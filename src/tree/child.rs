@@ -32,6 +32,7 @@ pub(crate) struct Child {
     readiness: ReadinessPolicy,
     on_fuse_blown: OnFuseBlown,
     task: Mutex<Option<AbortHandle>>,
+    aborted: AtomicBool,
     over: AtomicBool,
     leaving: AtomicBool,
     ended: Notify,
@@ -140,6 +141,7 @@ impl Child {
             readiness,
             on_fuse_blown,
             task: Mutex::default(),
+            aborted: AtomicBool::new(false),
             over: AtomicBool::new(true),
             leaving: AtomicBool::new(false),
             ended: Notify::new(),
@@ -236,6 +238,7 @@ impl Child {
 
     pub(super) fn begin_task(&self) {
         *lock(&self.asked) = None;
+        self.aborted.store(false, Ordering::Release);
         self.over.store(false, Ordering::Release);
     }
 
@@ -254,9 +257,20 @@ impl Child {
     }
 
     pub(super) fn abort(&self) {
+        self.aborted.store(true, Ordering::Release);
         if let Some(task) = lock(&self.task).as_ref() {
             task.abort();
         }
+    }
+
+    /// Whether its task was told to end, and will where it next waits.
+    pub(super) fn is_aborted(&self) -> bool {
+        self.aborted.load(Ordering::Acquire)
+    }
+
+    /// Whether it has, or had, a task.
+    pub(super) fn has_had_task(&self) -> bool {
+        lock(&self.task).is_some()
     }
 
     /// Whether it has no task.

@@ -41,6 +41,10 @@ async fn drive(scope: Arc<Scope>, child: Arc<Child>, mut over: Over) {
             gate.end(StopCause::Removal, StopRequest::default());
             break StopCause::Removal;
         }
+        // A run that begins in this task now would not live. Another task begins it.
+        if child.is_aborted() && !gate.is_ending() {
+            break StopCause::Restart;
+        }
     };
     // A destructor of the service that panics is not to be the task's end.
     let _ = catch_panic(move || drop(service));

@@ -21,7 +21,7 @@ enum Waited {
 impl Scope {
     /// Waits until the child's run `generation` has ended after it was asked to stop. A stack without a grace of its
     /// own is aborted at its deadline. `false`: it cannot be ended.
-    pub(crate) async fn settle(&self, child: &Arc<Child>, generation: u64) -> bool {
+    pub(crate) async fn settle(self: &Arc<Self>, child: &Arc<Child>, generation: u64) -> bool {
         let gate = child.gate();
         // The run may be followed by the next before anybody looks.
         let ended = async || {
@@ -37,7 +37,16 @@ impl Scope {
             return false;
         }
         child.abort();
-        timeout(self.abort_wait, child.over()).await.is_ok()
+        if timeout(self.abort_wait, child.over()).await.is_ok() {
+            return true;
+        }
+        // Its task ends with the run at last, and another one has to be there if the child is to run again.
+        let (scope, child) = (self.clone(), child.clone());
+        tokio::spawn(async move {
+            child.over().await;
+            scope.revive(&child);
+        });
+        false
     }
 
     /// Ends all children for good: in reverse start order, each one's end awaited, or all at once. When

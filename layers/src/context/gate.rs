@@ -256,12 +256,13 @@ impl Gate {
         .await
     }
 
-    /// Waits until the child's run is ready. `Err` with its status once it is down for good or held.
+    /// Waits until the child's run is ready. `Err` with its status once it is down for good or held, or is to
+    /// be when a run ends that cannot be ended.
     pub async fn ready(&self) -> Result<u64, ChildStatus> {
         self.until(|look| {
             if look.is_running() && look.has_started() && !look.is_stopping() {
                 Some(Ok(look.generation()))
-            } else if !look.is_active()
+            } else if (!look.is_active() || look.is_lingering())
                 && (look.is_kept_down() || look.is_ended() || look.end().is_some())
             {
                 Some(Err(look.status()))
@@ -306,6 +307,11 @@ impl Gate {
     /// Whether somebody, or the quarantine, holds the child down.
     pub fn is_held(&self) -> bool {
         self.slot.look(|look| look.is_held())
+    }
+
+    /// What holds the child down, or will when its run has stopped.
+    pub fn hold(&self) -> Option<HoldReason> {
+        self.slot.look(|look| look.hold())
     }
 
     /// Whether the child's life is over and nothing but a restart by hand brings another run.

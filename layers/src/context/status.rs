@@ -75,6 +75,21 @@ pub enum ChildStatus {
 }
 
 impl ChildStatus {
+    /// All names.
+    pub const NAMES: [&'static str; 11] = [
+        "waiting",
+        "starting",
+        "running",
+        "backing_off",
+        "paused",
+        "quarantined",
+        "stopping",
+        "finished",
+        "failed",
+        "aborted",
+        "lingering",
+    ];
+
     /// The name in events, metrics and reports.
     pub fn as_str(&self) -> &'static str {
         match self {

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{
-    super::{ChildSettings, ChildStatus, LastExit, ReadinessPolicy},
+    super::{ChildSettings, ChildStatus, HoldReason, LastExit, ReadinessPolicy},
     Slot,
-    control::{Control, Phase},
+    control::{Control, Hold, Phase},
 };
 use crate::StopCause;
 
@@ -57,12 +57,24 @@ impl Look<'_> {
         self.control.stop.is_some()
     }
 
+    /// Its stopper waits for the run no longer.
+    pub(crate) fn is_lingering(&self) -> bool {
+        self.control.lingering
+    }
+
     pub(crate) fn is_managed(&self) -> bool {
         self.control.managed
     }
 
     pub(crate) fn is_held(&self) -> bool {
         self.control.hold.is_some()
+    }
+
+    pub(crate) fn hold(&self) -> Option<HoldReason> {
+        self.control.hold.as_ref().map(|hold| match hold {
+            Hold::Paused => HoldReason::Paused,
+            Hold::Quarantined { .. } => HoldReason::Quarantined,
+        })
     }
 
     /// Held, or waiting for a sibling that is: no run begins before somebody releases one.
