@@ -104,11 +104,14 @@ async fn run(
         biased;
         outcome = &mut lives => outcome,
         () = asked.cancelled() => {
-            let request = StopRequest {
-                correlation: scope.tree().correlation(),
-                ..StopRequest::default()
-            };
-            gate.end(StopCause::Shutdown, request);
+            // A root that ends by itself is stopped by nobody, however long its children take.
+            if !scope.tree().ended_by_itself() {
+                let request = StopRequest {
+                    correlation: scope.tree().correlation(),
+                    ..StopRequest::default()
+                };
+                gate.end(StopCause::Shutdown, request);
+            }
             lives.await
         }
     };
