@@ -498,3 +498,20 @@ async fn a_bare_significant_child_that_is_stopped_by_hand_has_not_ended_by_itsel
     assert!(handle.is_alive());
     assert!(shut_down(&handle).await.clean);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_root_that_is_released_while_its_children_stop_runs_again() {
+    let board = Switchboard::new();
+    let tree = SupervisorSpec::one_for_one("t")
+        .intensity(0, MINUTE)
+        .escalation(EscalationPolicy::QuarantineScope)
+        .child(plain(board.child("a")))
+        .child(support::deaf("b").grace(secs(5)));
+    let handle = start(tree).await;
+    board.fail("a");
+    comes_to(&handle, "b", "stopping").await;
+    within(handle.resume_child("/", &by())).await.unwrap();
+    running(&handle, "/", 2).await;
+    assert!(handle.is_alive());
+    assert!(shut_down(&handle).await.clean);
+}

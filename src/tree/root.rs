@@ -163,8 +163,8 @@ async fn lives(scope: &Arc<Scope>, gate: &Gate) -> ExitOutcome {
         gate.end_life(generation, result.as_ref().map(|&()| ()))
             .await;
         match result {
-            // In quarantine: it runs again when it is released.
-            _ if gate.is_held() && !gate.is_ending() => {}
+            // In quarantine: it runs again when it is released, or was while its children stopped.
+            _ if !gate.is_ended() => {}
             Ok(()) => return ExitOutcome::Finished,
             Err(failure) => {
                 return ExitOutcome::GaveUp {
