@@ -130,6 +130,8 @@ fn give_up(scope: &Scope, ctx: &TaskContext, reason: &Arc<str>) -> TaskFailure {
         EscalationPolicy::EscalateToParent => {}
         EscalationPolicy::ShutdownTree => {
             scope.tree().request_shutdown(None);
+            // Whoever else hears of it first, its own end is part of the shutdown.
+            ctx.gate().end(StopCause::Shutdown, StopRequest::default());
         }
         EscalationPolicy::QuarantineScope => {
             ctx.gate()
