@@ -307,6 +307,34 @@ async fn whoever_waits_for_readiness_learns_of_it_or_why_it_will_not_come() {
         let (handle, slow) = (handle.clone(), board.explicit("slow"));
         tokio::spawn(async move { handle.add_child("/", slow, &by()).await })
     };
+#[tokio::test(start_paused = true)]
+async fn a_restart_that_the_shutdown_overtakes_is_answered_as_soon_as_its_run_has_ended() {
+    let stops_in = |id: &str, time| {
+        ChildSpec::worker(id, move |ctx: TaskContext| async move {
+            ctx.cancelled().await;
+            tokio::time::sleep(time).await;
+        })
+    };
+    let tree = SupervisorSpec::one_for_one("t")
+        .supervisor(SupervisorSpec::one_for_one("n").child(stops_in("x", secs(1))))
+        .child(stops_in("late", secs(4)));
+    let handle = start(tree).await;
+    let began = tokio::time::Instant::now();
+    let restart = tokio::spawn({
+        let handle = handle.clone();
+        async move { (handle.restart_child("n/x", &by()).await, began.elapsed()) }
+    });
+    comes_to(&handle, "n/x", "stopping").await;
+    let (result, answered) = tokio::join!(shut_down(&handle), restart);
+    assert!(result.clean);
+    let (answer, after) = answered.unwrap();
+    assert!(
+        matches!(answer, Err(SupervisorError::NotApplicable { .. })),
+        "{answer:?}"
+    );
+    assert_eq!(after, secs(1));
+}
+
     comes_to(&handle, "slow", "starting").await;
     let waiting = {
         let handle = handle.clone();

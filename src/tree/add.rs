@@ -37,6 +37,8 @@ impl Scope {
 
     /// Gives a child a task again whose last one was aborted.
     pub(crate) fn revive(self: &Arc<Self>, child: &Arc<Child>) {
-        self.launch(child, |gate| gate.restart().is_some());
+        self.launch(child, |gate| {
+            !self.tree().is_closing() && gate.restart().is_some()
+        });
     }
 }

@@ -244,6 +244,7 @@ impl Scope {
             tokio::time::sleep(delay).await;
         }
         for child in members {
+            self.unless_closing().await;
             let gate = child.gate();
             if gate.is_ending() {
                 continue;
@@ -266,6 +267,14 @@ impl Scope {
                 continue;
             }
             member_started(child, generation).await;
+        }
+        self.unless_closing().await;
+    }
+
+    /// Once the tree shuts down nobody starts any more, and the supervisor's own stop is on its way.
+    async fn unless_closing(&self) {
+        if self.tree().is_closing() {
+            std::future::pending().await
         }
     }
 
