@@ -38,7 +38,7 @@ async fn in_state(state: &str) -> (SupervisorHandle, Switchboard) {
     let x = match state {
         "backing_off" => board.child("x").backoff(Backoff::constant(HOUR)),
         "finished" => board.child("x").transient(),
-        "stopping" => deaf("x").grace(secs(30)),
+        "stopping" | "held" => deaf("x").grace(secs(30)),
         _ => board.child("x").backoff(None),
     };
     let far = board.child("a").backoff(Backoff::constant(HOUR));
@@ -66,10 +66,15 @@ async fn in_state(state: &str) -> (SupervisorHandle, Switchboard) {
             let handle = handle.clone();
             tokio::spawn(async move { handle.pause_child("x", &by()).await });
         }
+        "held" => {
+            let handle = handle.clone();
+            tokio::spawn(async move { handle.quarantine_child("x", &by()).await });
+        }
         "waiting" => board.fail("a"),
         other => panic!("{other}"),
     }
-    comes_to(&handle, "x", state).await;
+    let status = if state == "held" { "stopping" } else { state };
+    comes_to(&handle, "x", status).await;
     (handle, board)
 }
 
@@ -110,6 +115,11 @@ async fn every_command_answers_in_every_state() {
         ("stopping", "resume", "Done running"),
         ("stopping", "quarantine", "Done quarantined"),
         ("stopping", "restart", "! paused"),
+        // Stopping, as somebody put it in quarantine.
+        ("held", "pause", "! quarantined"),
+        ("held", "resume", "Done running"),
+        ("held", "quarantine", "AlreadySo quarantined"),
+        ("held", "restart", "! quarantined"),
         // It starts with its group, in an hour.
         ("waiting", "pause", "Done paused"),
         ("waiting", "resume", "AlreadySo waiting"),
@@ -298,16 +308,6 @@ async fn a_command_under_way_is_answered_when_the_tree_shuts_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_for_readiness_learns_of_it_or_why_it_will_not_come() {
-    let board = Switchboard::new();
-    let tree = SupervisorSpec::one_for_one("t").child(board.child("a").transient());
-    let handle = start(tree).await;
-    assert_eq!(within(handle.wait_ready("a")).await.unwrap(), 1);
-    let adding = {
-        let (handle, slow) = (handle.clone(), board.explicit("slow"));
-        tokio::spawn(async move { handle.add_child("/", slow, &by()).await })
-    };
-#[tokio::test(start_paused = true)]
 async fn a_restart_that_the_shutdown_overtakes_is_answered_as_soon_as_its_run_has_ended() {
     let stops_in = |id: &str, time| {
         ChildSpec::worker(id, move |ctx: TaskContext| async move {
@@ -335,6 +335,16 @@ async fn a_restart_that_the_shutdown_overtakes_is_answered_as_soon_as_its_run_ha
     assert_eq!(after, secs(1));
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_readiness_learns_of_it_or_why_it_will_not_come() {
+    let board = Switchboard::new();
+    let tree = SupervisorSpec::one_for_one("t").child(board.child("a").transient());
+    let handle = start(tree).await;
+    assert_eq!(within(handle.wait_ready("a")).await.unwrap(), 1);
+    let adding = {
+        let (handle, slow) = (handle.clone(), board.explicit("slow"));
+        tokio::spawn(async move { handle.add_child("/", slow, &by()).await })
+    };
     comes_to(&handle, "slow", "starting").await;
     let waiting = {
         let handle = handle.clone();

@@ -155,7 +155,7 @@ impl SupervisorHandle {
                 let gate = child.gate();
                 match gate.status() {
                     ChildStatus::Paused => return Ok((child.ctx.clone(), Change::AlreadySo)),
-                    ChildStatus::Quarantined { .. } => {
+                    _ if gate.held_by() == Some(HoldReason::Quarantined) => {
                         return Err(not_applicable("pause_child", &child));
                     }
                     _ if gate.is_ended() || gate.is_ending() => {

@@ -305,6 +305,11 @@ impl Gate {
     }
 
     /// Whether the child is being ended for good.
+    /// What holds the child, also while its run still stops.
+    pub fn held_by(&self) -> Option<HoldReason> {
+        self.slot.look(|look| look.held_by())
+    }
+
     pub fn is_ending(&self) -> bool {
         self.slot.look(|look| look.end().is_some())
     }

@@ -1,9 +1,9 @@
 use tokio::time::Instant;
 
 use super::{
-    super::{ChildSettings, ChildStatus, LastExit, ReadinessPolicy},
+    super::{ChildSettings, ChildStatus, HoldReason, LastExit, ReadinessPolicy},
     Slot,
-    control::{Control, Phase},
+    control::{Control, Hold, Phase},
 };
 use crate::StopCause;
 
@@ -61,6 +61,13 @@ impl Look<'_> {
 
     pub(crate) fn waits_for_group(&self) -> bool {
         self.control.group_hold && !self.is_active()
+    }
+
+    pub(crate) fn held_by(&self) -> Option<HoldReason> {
+        self.control.hold.as_ref().map(|hold| match hold {
+            Hold::Paused => HoldReason::Paused,
+            Hold::Quarantined { .. } => HoldReason::Quarantined,
+        })
     }
 
     pub(crate) fn end(&self) -> Option<StopCause> {
