@@ -95,6 +95,24 @@ async fn adding_waits_for_readiness_and_takes_a_child_that_does_not_start_out_ag
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_child_that_has_started_is_there_however_soon_it_fails() {
+    let handle = start(SupervisorSpec::one_for_one("t")).await;
+    let child = ChildSpec::worker("x", |ctx: TaskContext| async move {
+        if ctx.generation() == 1 {
+            ctx.mark_ready();
+        }
+        Err::<(), _>("again and again")
+    });
+    let child = child.readiness(ReadinessPolicy::Explicit).fuse(1, secs(60));
+    let added = within(handle.add_child("/", child.backoff(None), &by())).await;
+    assert_eq!(
+        added.unwrap().status,
+        "quarantined: fuse blown: more than 1 in 60s"
+    );
+    assert!(shut_down(&handle).await.clean);
+}
+
+#[tokio::test(start_paused = true)]
 async fn starts_that_fail_at_once_each_name_their_own_child_and_reason() {
     let handle = start(SupervisorSpec::one_for_one("t")).await;
     let failing = |id: &'static str| {

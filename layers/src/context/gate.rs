@@ -224,11 +224,12 @@ impl Gate {
         self.slot.end_life(true);
     }
 
-    /// Waits for the outcome of the start of the first run after `generation`.
+    /// Waits for the outcome of the start of the first run after `generation`. One that has started and is
+    /// over before anybody looks has started.
     pub async fn started(&self, generation: u64) -> StartOutcome {
         self.until(|look| {
             if look.generation() > generation {
-                if look.has_started() {
+                if look.started() > generation {
                     return Some(StartOutcome::Started);
                 }
                 if !look.is_active()

@@ -28,6 +28,8 @@ pub(super) struct Control {
     pub(super) ready: bool,
     /// The run was polled and went on.
     pub(super) polled_once: bool,
+    /// The last run that has started; it may be over.
+    pub(super) started: u64,
     pub(super) grouped: bool,
     /// A failure before the start is final.
     pub(super) first_start: bool,
@@ -114,6 +116,7 @@ impl Control {
             polled_once: false,
             grouped: spec.grouped,
             first_start: false,
+            started: 0,
             stop: None,
             end: None,
             hold: None,

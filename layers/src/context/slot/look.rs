@@ -38,6 +38,11 @@ impl Look<'_> {
             || (self.control.polled_once && self.control.readiness == ReadinessPolicy::Immediate)
     }
 
+    /// The last run that has started, as [`has_started`](Self::has_started); it may be over.
+    pub(crate) fn started(&self) -> u64 {
+        self.control.started
+    }
+
     pub(crate) fn is_active(&self) -> bool {
         self.control.is_alive()
     }
