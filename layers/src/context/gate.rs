@@ -295,9 +295,19 @@ impl Gate {
         self.slot.look(|look| look.is_active())
     }
 
+    /// Whether the last run ended before it had started, and was the first start that is not retried.
+    pub fn failed_first_start(&self) -> bool {
+        self.slot.look(|look| look.failed_first_start())
+    }
+
     /// Whether somebody, or the quarantine, holds the child down.
     pub fn is_held(&self) -> bool {
         self.slot.look(|look| look.is_held())
+    }
+
+    /// What holds the child, also while its run still stops.
+    pub fn held_by(&self) -> Option<HoldReason> {
+        self.slot.look(|look| look.held_by())
     }
 
     /// Whether the child's life is over and nothing but a restart by hand brings another run.
@@ -306,11 +316,6 @@ impl Gate {
     }
 
     /// Whether the child is being ended for good.
-    /// What holds the child, also while its run still stops.
-    pub fn held_by(&self) -> Option<HoldReason> {
-        self.slot.look(|look| look.held_by())
-    }
-
     pub fn is_ending(&self) -> bool {
         self.slot.look(|look| look.end().is_some())
     }

@@ -33,6 +33,8 @@ pub(super) struct Control {
     pub(super) grouped: bool,
     /// A failure before the start is final.
     pub(super) first_start: bool,
+    /// The last run ended so.
+    pub(super) failed_first_start: bool,
     pub(super) stop: Option<Stop>,
     /// No run begins any more.
     pub(super) end: Option<StopCause>,
@@ -114,9 +116,10 @@ impl Control {
             readiness: spec.readiness,
             ready: false,
             polled_once: false,
+            started: 0,
             grouped: spec.grouped,
             first_start: false,
-            started: 0,
+            failed_first_start: false,
             stop: None,
             end: None,
             hold: None,

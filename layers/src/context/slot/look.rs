@@ -43,6 +43,7 @@ impl Look<'_> {
         self.control.started
     }
 
+    /// A run lives, or what it left behind.
     pub(crate) fn is_active(&self) -> bool {
         self.control.is_alive()
     }
@@ -66,6 +67,10 @@ impl Look<'_> {
 
     pub(crate) fn waits_for_group(&self) -> bool {
         self.control.group_hold && !self.is_active()
+    }
+
+    pub(crate) fn failed_first_start(&self) -> bool {
+        self.control.failed_first_start
     }
 
     pub(crate) fn held_by(&self) -> Option<HoldReason> {
