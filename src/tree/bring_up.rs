@@ -274,7 +274,7 @@ impl Scope {
     /// Once the tree shuts down nobody starts any more, and the supervisor's own stop is on its way.
     async fn unless_closing(&self) {
         if self.tree().is_closing() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
