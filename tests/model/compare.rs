@@ -123,7 +123,8 @@ pub fn promises(real: &Real) -> Result<(), String> {
                 }
             }
             EventKind::Lifecycle(LifecycleEvent::Exited { .. }) => {
-                if open.remove(&event.instance) != Some(event.generation) {
+                let lived = open.remove(&event.instance);
+                if lived != Some(event.generation) {
                     return Err(format!("not open: {event}"));
                 }
             }
