@@ -5,9 +5,9 @@ mod support;
 use std::{future::pending, time::Duration};
 
 use rust_supervisor::{
-    Backoff, ChildShutdownStatus, ChildSpec, EventKind, Jitter, ReadinessPolicy, ShutdownResult,
-    ShutdownStage, StopCause, Supervisor, SupervisorError, SupervisorPath, SupervisorSpec,
-    TaskContext, TreeEvent, ms, secs, service_fn, spec::ShutdownOrder,
+    Backoff, ChildShutdownStatus, ChildSpec, EscalationPolicy, EventKind, Jitter, ReadinessPolicy,
+    ShutdownResult, ShutdownStage, StopCause, Supervisor, SupervisorError, SupervisorPath,
+    SupervisorSpec, TaskContext, TreeEvent, ms, secs, service_fn, spec::ShutdownOrder,
 };
 use support::{Switchboard, by, deaf, event, running, shut_down, start, status, until, within};
 use tokio::time::Instant;
@@ -214,6 +214,27 @@ async fn held_and_backing_off_children_end_before_the_first_run_is_waited_for() 
     );
     assert_eq!(status(&result, "held"), ChildShutdownStatus::AlreadyExited);
     assert_eq!(result.report.took, secs(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_they_do_when_the_root_was_stopping_its_children_already() {
+    let board = Switchboard::new();
+    let tree = SupervisorSpec::one_for_all("t")
+        .intensity(0, secs(1))
+        .escalation(EscalationPolicy::QuarantineScope)
+        .child(board.child("a"))
+        .child(deaf("b").grace(secs(5)));
+    let handle = start(tree).await;
+    board.fail("a");
+    until(|| handle.child_state("b").unwrap().status.as_str() == "stopping").await;
+    let asking = tokio::spawn({
+        let handle = handle.clone();
+        async move { shut_down(&handle).await }
+    });
+    until(|| handle.child_state("a").unwrap().status.as_str() == "finished").await;
+    let b = handle.child_state("b").unwrap();
+    assert_eq!(b.status.as_str(), "stopping");
+    assert!(asking.await.unwrap().clean);
 }
 
 #[tokio::test(start_paused = true)]

@@ -111,6 +111,8 @@ async fn run(
                     ..StopRequest::default()
                 };
                 gate.end(StopCause::Shutdown, request);
+                // It may be stopping its children already, one after the other.
+                scope.end_idle();
             }
             lives.await
         }
