@@ -1,23 +1,15 @@
-//! Whether two traces are of the same history, and what every history holds whoever tells it.
+//! Whether two traces are of the same history.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt::Debug,
-};
+use std::{collections::BTreeMap, fmt::Debug};
 
-use rust_supervisor::{
-    ChildShutdownStatus, EscalationPolicy, EventKind, LifecycleEvent, TreeEvent,
-};
+use rust_supervisor::{ChildShutdownStatus, EscalationPolicy};
 
-use super::{
-    real::{Left, Real, alive_at_once},
-    trace::{Entry, Step, Trace},
-};
+use super::trace::{Entry, Started, Step, Trace};
 
 /// What differs, said of the first thing that does.
 pub fn compare(model: &Trace, real: &Trace) -> Result<(), String> {
     same("the start", &model.start, &real.start)?;
-    if model.start != Some(super::trace::Started::Yes) {
+    if model.start != Some(Started::Yes) {
         return Ok(());
     }
     let (by_model, by_real) = (by_path(&model.steps), by_path(&real.steps));
@@ -76,7 +68,7 @@ fn shutdowns(trace: &Trace) -> Vec<(String, u64, ChildShutdownStatus)> {
     children
 }
 
-fn same<T: Debug + PartialEq>(what: &str, model: &T, real: &T) -> Result<(), String> {
+pub fn same<T: Debug + PartialEq>(what: &str, model: &T, real: &T) -> Result<(), String> {
     if model == real {
         return Ok(());
     }
@@ -91,55 +83,4 @@ fn by_path(steps: &[Entry]) -> BTreeMap<&str, Vec<&Entry>> {
         paths.entry(&step.path).or_default().push(step);
     }
     paths
-}
-
-/// What holds of every history.
-pub fn promises(real: &Real) -> Result<(), String> {
-    if let Some((instance, most)) = alive_at_once(&real.seen)
-        .iter()
-        .find(|(_, most)| **most > 1)
-    {
-        return Err(format!("{most} runs of instance {instance} at once"));
-    }
-    same(
-        "what is left",
-        &Left {
-            tasks: 0,
-            references: 0,
-        },
-        &real.left,
-    )?;
-    let mut last: HashMap<u64, u64> = HashMap::new();
-    let mut open: HashMap<u64, u64> = HashMap::new();
-    for event in &real.events {
-        match &event.kind {
-            EventKind::Lifecycle(LifecycleEvent::Starting) => {
-                let before = last.insert(event.instance, event.generation).unwrap_or(0);
-                if event.generation != before + 1 {
-                    return Err(format!("out of order: {event}"));
-                }
-                if open.insert(event.instance, event.generation).is_some() {
-                    return Err(format!("begins while another lives: {event}"));
-                }
-            }
-            EventKind::Lifecycle(LifecycleEvent::Exited { .. }) => {
-                let lived = open.remove(&event.instance);
-                if lived != Some(event.generation) {
-                    return Err(format!("not open: {event}"));
-                }
-            }
-            EventKind::Tree(TreeEvent::Removed) => {
-                if open.contains_key(&event.instance) {
-                    return Err(format!("removed while it lives: {event}"));
-                }
-                last.insert(event.instance, u64::MAX - 1);
-            }
-            _ => {}
-        }
-    }
-    if open.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("no exit of {open:?}"))
-    }
 }

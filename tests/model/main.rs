@@ -36,6 +36,7 @@ mod generate;
 mod life;
 mod model;
 mod plan;
+mod promises;
 mod real;
 mod run;
 mod trace;
@@ -70,7 +71,7 @@ fn judge(plan: &Plan) -> Verdict {
             return Verdict::Parted(format!("panicked: {said:?}"));
         }
     };
-    let verdict = compare::promises(&real).and_then(|()| compare::compare(&model, &real.trace));
+    let verdict = promises::hold(plan, &real).and_then(|()| compare::compare(&model, &real.trace));
     match verdict {
         Ok(()) => Verdict::Agreed,
         Err(said) => Verdict::Parted(said),

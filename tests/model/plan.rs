@@ -162,12 +162,30 @@ impl Plan {
         paths.swap_remove(at)
     }
 
+    /// The supervisors whose children stop side by side; the root is "".
+    pub fn parallel(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        parallel("", &self.root, &mut found);
+        found
+    }
+
     /// The supervisor a number means; now and then something that is none.
     pub fn scope(&self, number: u8) -> String {
         let (mut paths, mut scopes) = (vec!["/".to_owned()], vec!["/".to_owned()]);
         collect("", &self.root, &mut paths, &mut scopes);
         let at = place(number, scopes.len());
         scopes.swap_remove(at)
+    }
+}
+
+fn parallel(at: &str, scope: &Scope, found: &mut Vec<String>) {
+    if scope.order == ShutdownOrder::Parallel {
+        found.push(at.to_owned());
+    }
+    for (place, member) in scope.members.iter().enumerate() {
+        if let Member::Scope(scope) = member {
+            parallel(&format!("{at}/{}", member.name(place)), scope, found);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The same history on the library, under paused time.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -480,20 +480,4 @@ fn entry(event: &SupervisorEvent) -> Option<Entry> {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap()
-}
-
-/// How many runs of each child are alive at most.
-pub fn alive_at_once(seen: &[Seen]) -> HashMap<u64, u32> {
-    let (mut alive, mut most) = (HashMap::<u64, u32>::new(), HashMap::<u64, u32>::new());
-    for seen in seen {
-        let now = alive.entry(seen.instance).or_default();
-        match seen.what {
-            What::Begins => *now += 1,
-            What::Ends => *now -= 1,
-            What::IsStopped => {}
-        }
-        let most = most.entry(seen.instance).or_default();
-        *most = (*most).max(*now);
-    }
-    most
 }
