@@ -185,6 +185,34 @@ async fn a_command_under_way_is_answered_when_the_tree_shuts_down() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_restart_that_the_shutdown_overtakes_is_answered_as_soon_as_its_run_has_ended() {
+    let stops_in = |id: &str, time| {
+        ChildSpec::worker(id, move |ctx: TaskContext| async move {
+            ctx.cancelled().await;
+            tokio::time::sleep(time).await;
+        })
+    };
+    let tree = SupervisorSpec::one_for_one("t")
+        .supervisor(SupervisorSpec::one_for_one("n").child(stops_in("x", secs(1))))
+        .child(stops_in("late", secs(4)));
+    let handle = start(tree).await;
+    let began = tokio::time::Instant::now();
+    let restart = tokio::spawn({
+        let handle = handle.clone();
+        async move { (handle.restart_child("n/x", &by()).await, began.elapsed()) }
+    });
+    comes_to(&handle, "n/x", "stopping").await;
+    let (result, answered) = tokio::join!(shut_down(&handle), restart);
+    assert!(result.clean);
+    let (answer, after) = answered.unwrap();
+    assert!(
+        matches!(answer, Err(SupervisorError::NotApplicable { .. })),
+        "{answer:?}"
+    );
+    assert_eq!(after, secs(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_waits_for_readiness_learns_of_it_or_why_it_will_not_come() {
     let board = Switchboard::new();
     let tree = SupervisorSpec::one_for_one("t").child(board.child("a").transient());
@@ -387,4 +415,18 @@ async fn who_waits_for_a_child_whose_supervisor_never_came_to_life_is_answered()
     within(handle.remove_child("added", &by())).await.unwrap();
     assert!(within(waiting).await.unwrap().is_err());
     assert!(within(adding).await.unwrap().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_whose_run_is_over_and_its_temporary_child_gone_is_done() {
+    let child = ChildSpec::worker("x", |ctx: TaskContext| async move {
+        if ctx.generation() == 1 {
+            ctx.cancelled().await;
+        }
+    });
+    let tree = SupervisorSpec::one_for_one("t").child(child.temporary());
+    let handle = start(tree).await;
+    let outcome = within(handle.restart_child("x", &by())).await.unwrap();
+    assert_eq!((outcome.change, outcome.generation), (Change::Done, 2));
+    assert!(handle.child_state("x").is_err());
 }

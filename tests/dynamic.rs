@@ -5,7 +5,7 @@ mod support;
 use std::sync::{Mutex, mpsc};
 
 use rust_supervisor::{
-    Change, ChildSpec, DynamicChildren, ReadinessPolicy, StopCause, SupervisorError,
+    AutoShutdown, Change, ChildSpec, DynamicChildren, ReadinessPolicy, StopCause, SupervisorError,
     SupervisorSpec, TaskContext, ms, secs,
 };
 use support::{Switchboard, by, comes_to, deaf, running, shut_down, start, until, within};
@@ -91,6 +91,46 @@ async fn adding_waits_for_readiness_and_takes_a_child_that_does_not_start_out_ag
         .await
         .unwrap();
     assert_eq!((added.generation, added.status.as_str()), (1, "running"));
+    assert!(shut_down(&handle).await.clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_significant_child_that_cannot_be_added_ends_nobody() {
+    let board = Switchboard::new();
+    let tree = SupervisorSpec::one_for_one("t")
+        .auto_shutdown(AutoShutdown::AnySignificant)
+        .child(board.child("a"));
+    let handle = start(tree).await;
+    board.refuse("x", 2);
+    for child in [board.child("x"), board.child("x").temporary()] {
+        let error = within(handle.add_child("/", child.significant(), &by())).await;
+        let error = error.unwrap_err();
+        assert!(
+            matches!(error, SupervisorError::StartFailed { .. }),
+            "{error}"
+        );
+    }
+    tokio::time::sleep(secs(60)).await;
+    assert!(handle.is_alive());
+    assert_eq!(handle.child_state("a").unwrap().status.as_str(), "running");
+    assert!(shut_down(&handle).await.clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_has_started_is_there_however_soon_it_fails() {
+    let handle = start(SupervisorSpec::one_for_one("t")).await;
+    let child = ChildSpec::worker("x", |ctx: TaskContext| async move {
+        if ctx.generation() == 1 {
+            ctx.mark_ready();
+        }
+        Err::<(), _>("again and again")
+    });
+    let child = child.readiness(ReadinessPolicy::Explicit).fuse(1, secs(60));
+    let added = within(handle.add_child("/", child.backoff(None), &by())).await;
+    assert_eq!(
+        added.unwrap().status,
+        "quarantined: fuse blown: more than 1 in 60s"
+    );
     assert!(shut_down(&handle).await.clean);
 }
 
@@ -293,7 +333,7 @@ async fn a_child_that_is_paused_or_restarted_while_it_is_added_is_there() {
     let board = Switchboard::new();
     let handle = start(SupervisorSpec::one_for_one("t")).await;
     let add = |id: &str| {
-        let (handle, child) = (handle.clone(), board.explicit(id));
+        let (handle, child) = (handle.clone(), board.explicit(id).backoff(None));
         tokio::spawn(async move { handle.add_child("/", child, &by()).await })
     };
     let paused = add("a");
@@ -306,6 +346,19 @@ async fn a_child_that_is_paused_or_restarted_while_it_is_added_is_there() {
     within(handle.restart_child("b", &by())).await.unwrap();
     board.ready("b");
     assert_eq!(within(restarted).await.unwrap().unwrap().generation, 2);
+
+    // Whether it starts, the run after the restart shows, and that one alone.
+    let fails = add("c");
+    comes_to(&handle, "c", "starting").await;
+    board.refuse("c", 1);
+    within(handle.restart_child("c", &by())).await.unwrap();
+    board.ready("c");
+    let error = within(fails).await.unwrap().unwrap_err();
+    assert!(
+        matches!(error, SupervisorError::StartFailed { .. }),
+        "{error}"
+    );
+    assert!(handle.child_state("c").is_err());
     assert!(shut_down(&handle).await.clean);
 }
 

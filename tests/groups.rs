@@ -475,3 +475,25 @@ async fn a_child_that_comes_and_fails_while_its_siblings_restart_takes_none_of_t
     assert_eq!(intensity_used(&tree), 2);
     tree.shutdown_clean().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_comes_and_fails_while_its_group_stops_starts_with_it() {
+    let board = Switchboard::new();
+    let slow = ChildSpec::worker("slow", |ctx: TaskContext| async move {
+        ctx.cancelled().await;
+        tokio::time::sleep(secs(3)).await;
+    });
+    let spec = SupervisorSpec::one_for_all("t")
+        .child(at_once(board.child("a")))
+        .child(slow);
+    let tree = TestTree::start(spec).await;
+    board.fail("a");
+    tree.until_status("slow", "stopping").await;
+    within(tree.add_child("/", at_once(board.child("c")), &by()))
+        .await
+        .unwrap();
+    board.fail("c");
+    tree.until_running("c", 2).await;
+    assert_eq!(intensity_used(&tree), 1, "it is one group restart");
+    tree.shutdown_clean().await;
+}

@@ -10,8 +10,8 @@ use std::{
 
 use rust_supervisor::{
     AutoShutdown, ChildSpec, ControlPlane, ExitOutcome, ReadinessPolicy, SupervisedTask,
-    Supervisor, SupervisorError, SupervisorSpec, TaskContext, TaskResult, WeakSupervisorHandle, ms,
-    secs, service_fn,
+    Supervisor, SupervisorError, SupervisorSpec, TaskContext, TaskExit, TaskResult,
+    WeakSupervisorHandle, ms, secs, service_fn,
 };
 use support::{Switchboard, by, deaf, event, running, shut_down, start, until, within};
 use tokio::runtime::Handle;
@@ -267,6 +267,27 @@ async fn join_says_how_the_tree_ended() {
     assert_eq!(report.uptime, secs(5));
     assert!(report.shutdown.clone().unwrap().clean);
     assert_eq!(shut_down(&handle).await, report.shutdown.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_root_that_ends_by_itself_has_been_stopped_by_nobody() {
+    let board = Switchboard::new();
+    for stops_in in [secs(0), secs(2)] {
+        let tree = SupervisorSpec::one_for_one("t")
+            .auto_shutdown(AutoShutdown::AnySignificant)
+            .child(board.child("a").transient().significant())
+            .child(ChildSpec::worker("b", move |ctx: TaskContext| async move {
+                ctx.cancelled().await;
+                if !stops_in.is_zero() {
+                    tokio::time::sleep(stops_in).await;
+                }
+            }));
+        let handle = start(tree).await;
+        board.complete("a");
+        within(handle.join()).await;
+        let root = handle.current_state().root;
+        assert_eq!(root.last_exit.unwrap().exit, TaskExit::Completed);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,8 +5,9 @@ mod support;
 use std::time::Duration;
 
 use rust_supervisor::{
-    AutoShutdown, ChildSpec, EscalationPolicy, ExitOutcome, NodeState, OnFuseBlown,
-    SupervisorError, SupervisorHandle, SupervisorSpec, TaskContext, TaskFailure, ms, secs,
+    AutoShutdown, ChildSpec, EscalationPolicy, ExitOutcome, NodeState, OnFuseBlown, RestartAction,
+    StopCause, SupervisorError, SupervisorHandle, SupervisorSpec, TaskContext, TaskFailure, ms,
+    secs,
 };
 use support::{Switchboard, by, comes_to, running, shut_down, start, until, within};
 
@@ -468,4 +469,43 @@ async fn a_bare_significant_child_that_is_stopped_by_hand_has_not_ended_by_itsel
     running(&handle, "a", 3).await;
     assert!(handle.is_alive());
     assert!(shut_down(&handle).await.clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_root_that_is_released_while_its_children_stop_runs_again() {
+    let board = Switchboard::new();
+    let tree = SupervisorSpec::one_for_one("t")
+        .intensity(0, MINUTE)
+        .escalation(EscalationPolicy::QuarantineScope)
+        .child(plain(board.child("a")))
+        .child(support::deaf("b").grace(secs(5)));
+    let handle = start(tree).await;
+    board.fail("a");
+    comes_to(&handle, "b", "stopping").await;
+    within(handle.resume_child("/", &by())).await.unwrap();
+    running(&handle, "/", 2).await;
+    assert!(handle.is_alive());
+    assert!(shut_down(&handle).await.clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_supervisor_that_shuts_the_tree_down_is_no_failure_to_its_parent() {
+    let board = Switchboard::new();
+    let inner = SupervisorSpec::one_for_one("n")
+        .intensity(0, MINUTE)
+        .escalation(EscalationPolicy::ShutdownTree)
+        .child(plain(board.child("a")));
+    let tree = SupervisorSpec::one_for_one("t")
+        .intensity(0, MINUTE)
+        .supervisor(inner)
+        .child(board.child("b"))
+        .child(board.child("c"));
+    let handle = start(tree).await;
+    board.fail("a");
+    within(handle.join()).await;
+    let exit = state(&handle, "n").last_exit.unwrap();
+    let decision = exit.decision.unwrap().action;
+    let cause = StopCause::Shutdown;
+    assert_eq!(decision, RestartAction::Stop { cause });
+    assert_eq!(intensity_used(&handle, "/"), 0);
 }

@@ -5,9 +5,9 @@ mod support;
 use std::{future::pending, time::Duration};
 
 use rust_supervisor::{
-    Backoff, ChildShutdownStatus, ChildSpec, EventKind, Jitter, ReadinessPolicy, ShutdownResult,
-    ShutdownStage, StopCause, Supervisor, SupervisorError, SupervisorPath, SupervisorSpec,
-    TaskContext, TreeEvent, ms, secs, service_fn,
+    Backoff, ChildShutdownStatus, ChildSpec, EscalationPolicy, EventKind, Jitter, ReadinessPolicy,
+    ShutdownResult, ShutdownStage, StopCause, Supervisor, SupervisorError, SupervisorPath,
+    SupervisorSpec, TaskContext, TreeEvent, ms, secs, service_fn,
     spec::ShutdownOrder,
     test_util::{Script, TestTree, by},
 };
@@ -212,6 +212,27 @@ async fn held_and_backing_off_children_end_before_the_first_run_is_waited_for() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn so_they_do_when_the_root_was_stopping_its_children_already() {
+    let board = Switchboard::new();
+    let tree = SupervisorSpec::one_for_all("t")
+        .intensity(0, secs(1))
+        .escalation(EscalationPolicy::QuarantineScope)
+        .child(board.child("a"))
+        .child(deaf("b").grace(secs(5)));
+    let handle = TestTree::start(tree).await;
+    board.fail("a");
+    until(|| handle.child_state("b").unwrap().status.as_str() == "stopping").await;
+    let asking = tokio::spawn({
+        let handle = handle.clone();
+        async move { shut_down(&handle).await }
+    });
+    until(|| handle.child_state("a").unwrap().status.as_str() == "finished").await;
+    let b = handle.child_state("b").unwrap();
+    assert_eq!(b.status.as_str(), "stopping");
+    assert!(asking.await.unwrap().clean);
+}
+
+#[tokio::test(start_paused = true)]
 async fn children_of_a_supervisor_that_is_down_are_accounted_for() {
     let board = Switchboard::new();
     let nested = SupervisorSpec::one_for_one("n")
@@ -258,6 +279,56 @@ async fn a_child_that_fails_while_later_ones_stop_does_not_run_again() {
         assert_eq!(status(&result, "a"), ChildShutdownStatus::AlreadyExited);
         assert_eq!(result.report.took, secs(2));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_during_a_shutdown_stops_no_sibling_before_its_turn() {
+    let board = Switchboard::new();
+    let group = SupervisorSpec::one_for_all("n")
+        .child(board.child("a").backoff(None))
+        .child(board.child("b"));
+    let tree = SupervisorSpec::one_for_one("t")
+        .supervisor(group)
+        .child(slow("late", secs(2)));
+    let handle = TestTree::start(tree).await;
+    let asking = tokio::spawn({
+        let handle = handle.clone();
+        async move { shut_down(&handle).await }
+    });
+    until(|| handle.child_state("late").unwrap().status.as_str() == "stopping").await;
+    board.fail("a");
+    until(|| handle.child_state("n/a").unwrap().status.as_str() == "finished").await;
+    let b = handle.child_state("n/b").unwrap();
+    assert_eq!(b.status.as_str(), "running");
+    assert!(asking.await.unwrap().clean);
+    let n = handle.child_state("n").unwrap().supervisor.unwrap();
+    assert_eq!((n.group_restarts, n.intensity.used), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_supervisor_that_starts_again_as_the_tree_shuts_down_does_not_become_ready() {
+    let board = Switchboard::new();
+    board.ready("x");
+    let again = SupervisorSpec::one_for_one("n").child(board.explicit("x"));
+    let tree = SupervisorSpec::one_for_one("t")
+        .supervisor(again)
+        .child(slow("late", secs(2)));
+    let handle = TestTree::start(tree).await;
+    let restarting = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.restart_child("n", &by()).await }
+    });
+    until(|| handle.child_state("n/x").unwrap().generation == 2).await;
+    let asking = tokio::spawn({
+        let handle = handle.clone();
+        async move { shut_down(&handle).await }
+    });
+    until(|| handle.child_state("late").unwrap().status.as_str() == "stopping").await;
+    board.fatal("x");
+    until(|| handle.child_state("n/x").unwrap().status.as_str() == "failed").await;
+    assert!(!handle.child_state("n").unwrap().ready);
+    assert!(asking.await.unwrap().clean);
+    assert!(restarting.await.unwrap().is_ok());
 }
 
 #[tokio::test(start_paused = true)]

@@ -152,7 +152,8 @@ impl SupervisorHandle {
                     gate.mark_lingering();
                     return Ok((child.ctx.clone(), Change::Lingering));
                 }
-                if !scope.revive(&child) {
+                // A temporary child may have run again and be gone.
+                if !scope.revive(&child) && gate.generation() == generation {
                     return Err(SupervisorError::NotApplicable {
                         command: "restart_child",
                         path: child.path(),

@@ -70,12 +70,12 @@ impl Scope {
     }
 
     /// Gives a child a task again whose last one was aborted. One that has not had any yet is started in
-    /// its turn. `false`: neither, as its supervisor is down.
+    /// its turn. `false`: neither, as its supervisor is down, or the tree shuts down.
     pub(crate) fn revive(self: &Arc<Self>, child: &Arc<Child>) -> bool {
+        let begun = child.has_had_task();
         let launched = self.launch(child, |gate| {
-            child.has_had_task() && gate.restart().is_some()
+            begun && !self.tree().is_closing() && gate.restart().is_some()
         });
-        let comes = !child.has_had_task() && self.is_live();
-        launched || comes || !child.is_over()
+        launched || (!begun && self.is_live()) || !child.is_over()
     }
 }

@@ -181,13 +181,20 @@ impl Scope {
                     return Err(self.core.exceeded());
                 }
                 let in_group = strategy::group(self.strategy, failed.ctx.instance());
-                let group = self.group_of(&failed);
+                let mut group = self.group_of(&failed);
                 delay = delay.saturating_sub(since.elapsed()).max(own_delay);
                 since = Instant::now();
                 begun = true;
                 self.begin_group(&failed, group.len(), delay);
                 self.stop_group(&group).await;
-                // Members that failed before they could be stopped start again with the others.
+                // Members that failed before they could be stopped start again with the others, and so do
+                // those that came meanwhile and failed already.
+                let last = group.last().map(|child| child.ctx.instance());
+                let mut later = self.group_of(&failed);
+                later.retain(|child| {
+                    Some(child.ctx.instance()) > last && child.gate().waits_for_group()
+                });
+                group.extend(later);
                 let longest = group.iter().filter_map(|child| child.regroup()).max();
                 delay = delay
                     .saturating_sub(since.elapsed())
@@ -251,6 +258,7 @@ impl Scope {
             tokio::time::sleep(delay).await;
         }
         for child in members {
+            self.unless_closing().await;
             let gate = child.gate();
             if gate.is_ending() {
                 continue;
@@ -277,6 +285,14 @@ impl Scope {
                 continue;
             }
             member_started(child, generation).await;
+        }
+        self.unless_closing().await;
+    }
+
+    /// Once the tree shuts down nobody starts any more, and the supervisor's own stop is on its way.
+    async fn unless_closing(&self) {
+        if self.tree().is_closing() {
+            std::future::pending::<()>().await;
         }
     }
 

@@ -182,6 +182,10 @@ impl Owner for ScopeCore {
     }
 
     fn decided(&self, run: RunId<'_>, decision: &RestartDecision) {
+        // Nothing restarts any more, and the siblings stop when it is their turn.
+        if self.tree.is_closing() {
+            return;
+        }
         match decision.action {
             RestartAction::RestartGroup { delay } => self.notify(Notice::Restart {
                 instance: run.instance,

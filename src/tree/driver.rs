@@ -103,7 +103,11 @@ fn after_life(scope: &Scope, child: &Child, result: &Result<(), TaskFailure>) ->
     if !by_itself {
         return false;
     }
-    if let Err(failure) = result {
+    // Whoever asked for a first start is told that it failed; that is no end of the child's own.
+    let never_started = result.is_err() && gate.failed_first_start();
+    if let Err(failure) = result
+        && !never_started
+    {
         let escalates = match failure.kind() {
             FailureKind::GaveUp => child.on_fuse_blown() == OnFuseBlown::Escalate,
             // The decision has told the supervisor already.
@@ -115,7 +119,7 @@ fn after_life(scope: &Scope, child: &Child, result: &Result<(), TaskFailure>) ->
             scope.core.notify(Notice::Escalate { reason });
         }
     }
-    if child.significant {
+    if child.significant && !never_started {
         scope.core.notify(Notice::SignificantEnded);
     }
     child.restart_type() == RestartType::Temporary

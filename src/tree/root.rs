@@ -137,11 +137,16 @@ async fn run(
         biased;
         outcome = &mut lives => outcome,
         () = asked.cancelled() => {
-            let request = StopRequest {
-                correlation: scope.tree().correlation(),
-                ..StopRequest::default()
-            };
-            gate.end(StopCause::Shutdown, request);
+            // A root that ends by itself is stopped by nobody, however long its children take.
+            if !scope.tree().ended_by_itself() {
+                let request = StopRequest {
+                    correlation: scope.tree().correlation(),
+                    ..StopRequest::default()
+                };
+                gate.end(StopCause::Shutdown, request);
+                // It may be stopping its children already, one after the other.
+                scope.end_idle();
+            }
             lives.await
         }
     };
@@ -197,8 +202,8 @@ async fn lives(scope: &Arc<Scope>, gate: &Gate) -> ExitOutcome {
         gate.end_life(generation, result.as_ref().map(|&()| ()))
             .await;
         match result {
-            // In quarantine: it runs again when it is released.
-            _ if gate.is_held() && !gate.is_ending() => {}
+            // In quarantine: it runs again when it is released, or was while its children stopped.
+            _ if !gate.is_ended() => {}
             Ok(()) => return ExitOutcome::Finished,
             Err(failure) => {
                 return ExitOutcome::GaveUp {

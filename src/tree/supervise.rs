@@ -133,6 +133,8 @@ fn give_up(scope: &Scope, ctx: &TaskContext, reason: &Arc<str>) -> TaskFailure {
         EscalationPolicy::ShutdownTree => {
             let reason = format!("{} gave up: {reason}", scope.path());
             scope.tree().give_up(reason);
+            // Whoever else hears of it first, its own end is part of the shutdown.
+            ctx.gate().end(StopCause::Shutdown, StopRequest::default());
         }
         EscalationPolicy::QuarantineScope => {
             ctx.gate()

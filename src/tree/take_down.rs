@@ -82,7 +82,7 @@ impl Scope {
     }
 
     /// Ends what has no run, here and below: it need not wait for its turn.
-    fn end_idle(&self) {
+    pub(super) fn end_idle(&self) {
         for child in self.children() {
             let gate = child.gate();
             if !gate.is_active() {

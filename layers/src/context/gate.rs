@@ -233,11 +233,12 @@ impl Gate {
         self.slot.end_life(true);
     }
 
-    /// Waits for the outcome of the start of the first run after `generation`.
+    /// Waits for the outcome of the start of the first run after `generation`. One that has started and is
+    /// over before anybody looks has started.
     pub async fn started(&self, generation: u64) -> StartOutcome {
         self.until(|look| {
             if look.generation() > generation {
-                if look.has_started() {
+                if look.started() > generation {
                     return Some(StartOutcome::Started);
                 }
                 if !look.is_active()
@@ -302,6 +303,11 @@ impl Gate {
     /// Whether a run of the child is alive, its helpers included.
     pub fn is_active(&self) -> bool {
         self.slot.look(|look| look.is_active())
+    }
+
+    /// Whether the last run ended before it had started, and was the first start that is not retried.
+    pub fn failed_first_start(&self) -> bool {
+        self.slot.look(|look| look.failed_first_start())
     }
 
     /// Whether somebody, or the quarantine, holds the child down.

@@ -28,9 +28,13 @@ pub(super) struct Control {
     pub(super) ready: bool,
     /// The run was polled and went on.
     pub(super) polled_once: bool,
+    /// The last run that has started; it may be over.
+    pub(super) started: u64,
     pub(super) grouped: bool,
     /// A failure before the start is final.
     pub(super) first_start: bool,
+    /// The last run ended so.
+    pub(super) failed_first_start: bool,
     pub(super) stop: Option<Stop>,
     /// No run begins any more.
     pub(super) end: Option<StopCause>,
@@ -114,8 +118,10 @@ impl Control {
             readiness: spec.readiness,
             ready: false,
             polled_once: false,
+            started: 0,
             grouped: spec.grouped,
             first_start: false,
+            failed_first_start: false,
             stop: None,
             end: None,
             hold: None,

@@ -35,13 +35,17 @@ impl Slot {
             _ => pending,
         };
         let exit = exit_of(result, stop);
+        let first_start = control.first_start && !control.ready;
+        control.failed_first_start = first_start && !stop.is_some_and(StopCause::is_foreign);
+        // Whether a child starts that others stopped only to run again, its next run shows.
+        control.first_start &= matches!(stop, Some(StopCause::Restart | StopCause::Sibling));
         let notes = std::mem::take(&mut control.notes);
         let facts = ExitFacts {
             restart,
             exit,
             fatal: result.is_err_and(TaskFailure::is_fatal),
             stop,
-            first_start: std::mem::take(&mut control.first_start) && !control.ready,
+            first_start,
             fuse: notes.fuse,
             has_fuse: control.setting(|settings| settings.fuse).is_some(),
             backoff: notes.backoff,

@@ -40,6 +40,12 @@ impl Look<'_> {
             || (self.control.polled_once && self.control.readiness == ReadinessPolicy::Immediate)
     }
 
+    /// The last run that has started, as [`has_started`](Self::has_started); it may be over.
+    pub(crate) fn started(&self) -> u64 {
+        self.control.started
+    }
+
+    /// A run lives, or what it left behind.
     pub(crate) fn is_active(&self) -> bool {
         self.control.is_alive()
     }
@@ -94,6 +100,10 @@ impl Look<'_> {
 
     pub(crate) fn waits_for_group(&self) -> bool {
         self.control.group_hold && !self.is_active()
+    }
+
+    pub(crate) fn failed_first_start(&self) -> bool {
+        self.control.failed_first_start
     }
 
     pub(crate) fn end(&self) -> Option<StopCause> {

@@ -67,8 +67,11 @@ impl Slot {
             return;
         }
         control.polled_once = true;
-        // It counts as started: what happens to it from now on is no failed start.
-        control.first_start &= control.readiness == ReadinessPolicy::Explicit;
+        if control.readiness == ReadinessPolicy::Immediate {
+            // It counts as started: what happens to it from now on is no failed start.
+            control.first_start = false;
+            control.started = control.generation;
+        }
         drop(control);
         self.changed.notify_waiters();
     }
@@ -86,6 +89,7 @@ impl Slot {
         }
         control.ready = true;
         control.first_start = false;
+        control.started = control.generation;
         control.beat = Some(Instant::now());
         self.record(control, &[LifecycleEvent::Ready]);
         if control.stop.is_none() {
