@@ -14,7 +14,7 @@ use crate::{
     puppet::Puppet,
     real,
     scene::{Kind, Scene},
-    support::{by, running, shut_down, within},
+    support::{by, running, shut_down, until, within},
     table::{Row, Table},
 };
 
@@ -151,6 +151,10 @@ async fn execute(row: &Row, column: &str, alone: &str, kind: Kind, place: &str) 
     for path in scene.upright {
         let generation = scene.handle.child_state(*path).map_or(0, |b| b.generation);
         running(&scene.handle, path, generation).await;
+    }
+    if (&cell.answer, cell.left.as_deref()) == (&Answer::Lingers, Some("removed")) {
+        // Its thread has been let go, and takes its time to end.
+        until(|| scene.handle.health().is_healthy()).await;
     }
     let result = shut_down(&scene.handle).await;
     assert!(result.clean, "{place}: {result}");
