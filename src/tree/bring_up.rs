@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use supervisor_layers::{
     ChildStatus, FailureKind, RestartAction, StopCause, TaskFailure,
-    context::{LastExit, StartOutcome, StopRequest},
+    context::{LastExit, StartOutcome, StopRequest, after},
 };
 
 use tokio::time::Instant;
@@ -119,7 +119,7 @@ impl Scope {
     ) -> Option<StartOutcome> {
         let gate = child.gate();
         let mut started = std::pin::pin!(gate.started(generation));
-        let mut due = Instant::now() + limit;
+        let mut due = after(Instant::now(), limit);
         loop {
             if let Ok(outcome) = tokio::time::timeout_at(due, started.as_mut()).await {
                 return Some(outcome);
@@ -327,7 +327,7 @@ impl Scope {
     /// How a run is stopped whose stack brings no grace of its own.
     pub(crate) fn stop_request(&self, child: &Child) -> StopRequest {
         let own = child.scope().is_some() || child.gate().grace().is_some();
-        let deadline = (!own).then(|| Instant::now() + self.grace);
+        let deadline = (!own).then(|| after(Instant::now(), self.grace));
         StopRequest {
             deadline,
             cap: Some(self.tree().stop_cap()),

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use supervisor_layers::TaskExit;
+use supervisor_layers::{TaskExit, context::after};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -101,7 +101,7 @@ impl Tree {
         *reached = Some(ShutdownStage::RequestStop);
         *lock(&self.requested) = by.cloned();
         *lock(&self.asked_at) = Some(Instant::now());
-        self.limit(Instant::now() + self.total_timeout);
+        self.limit(after(Instant::now(), self.total_timeout));
         if let Some(by) = by {
             let correlation = self.accepted("shutdown_tree", &SupervisorPath::root(), by);
             self.correlation.store(correlation, Ordering::Release);
@@ -208,7 +208,7 @@ impl Tree {
     /// What no run that is asked to stop now can extend its stop beyond.
     pub(super) fn stop_cap(&self) -> Instant {
         let budget = *self.budget.borrow();
-        budget.unwrap_or_else(|| Instant::now() + self.total_timeout)
+        budget.unwrap_or_else(|| after(Instant::now(), self.total_timeout))
     }
 
     pub(super) fn budget(&self) -> watch::Receiver<Option<Instant>> {

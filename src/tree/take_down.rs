@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use supervisor_layers::StopCause;
+use supervisor_layers::{StopCause, context::after};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
@@ -165,14 +165,15 @@ impl Scope {
         let levels = child.height();
         if levels > 0 {
             // A supervisor has what the budget leaves, and ends its own children within it.
-            return budget.map(|budget| budget + self.abort_wait * (levels + 1));
+            let wait = self.abort_wait.saturating_mul(levels + 1);
+            return budget.map(|budget| after(budget, wait));
         }
         let by_grace = match child.gate().drop_at() {
             Some(at) if child.gate().grace().is_none() => at,
             // A run is dropped in its own task; only when that did not happen it has to be aborted.
-            Some(at) => at.max(since) + self.abort_wait,
+            Some(at) => after(at.max(since), self.abort_wait),
             // Its run has ended already, and what that started is being ended.
-            None => since + self.abort_wait,
+            None => after(since, self.abort_wait),
         };
         Some(budget.map_or(by_grace, |budget| budget.min(by_grace)))
     }

@@ -1,8 +1,8 @@
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, process::Command};
 
 use rust_supervisor::config::configurable::{json_schema, template_yaml};
 
-use crate::run::{Outcome, root};
+use crate::run::{Outcome, cargo, root, step};
 
 /// Every generated file with what it has to hold.
 fn files() -> [(PathBuf, String); 2] {
@@ -19,7 +19,13 @@ pub(crate) fn write() -> Outcome {
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         println!("wrote {}", path.display());
     }
-    Ok(())
+    step("docs/conformance.md", conformance().env("WRITE_PAGE", "1"))
+}
+
+/// What writes, or checks, the list of cases: only the tests' program knows them.
+fn conformance() -> Command {
+    let test = "list::the_page_is_fresh";
+    cargo(["test", "--test", "conformance", "--", "--exact", test])
 }
 
 pub(crate) fn check() -> Outcome {
@@ -30,7 +36,7 @@ pub(crate) fn check() -> Outcome {
         .map(|(path, _)| path.display().to_string())
         .collect();
     if stale.is_empty() {
-        return Ok(());
+        return step("docs/conformance.md is fresh", &mut conformance());
     }
     Err(format!(
         "stale: {}; run `cargo xtask generate` and commit",

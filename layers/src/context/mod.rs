@@ -25,6 +25,7 @@ pub use gate::{Gate, NextRun, StartOutcome};
 pub use helpers::Helper;
 pub use owner::{LifecycleEvent, Owner, Recorded, RunId};
 pub use request::StopRequest;
+pub use slot::after;
 pub(crate) use slot::{Slot, Wait};
 pub use status::{
     ChildSettings, ChildSnapshot, ChildStatus, HoldReason, LastExit, PollStatistics,

@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
 use super::WatchdogLayer;
-use crate::{BoxError, FailureKind, TaskContext, TaskFailure, task::catch_panic};
+use crate::{BoxError, FailureKind, TaskContext, TaskFailure, context::after, task::catch_panic};
 
 pin_project! {
     /// A run of a [`WatchdogService`](super::WatchdogService).
@@ -119,11 +119,11 @@ fn due(
         return None;
     }
     let Some(extended) = ctx.slot().start_pending() else {
-        let stale = ctx.slot().last_beat() + limits.stale_after?;
+        let stale = after(ctx.slot().last_beat(), limits.stale_after?);
         return Some((stale, Some(no_heartbeat)));
     };
     let timeout = limits.start_timeout.map(|timeout| {
-        let due = began + timeout;
+        let due = after(began, timeout);
         let due = extended.map_or(due, |extended| due.max(extended));
         (due, Some(not_started as Verdict))
     });
@@ -131,7 +131,7 @@ fn due(
     // before it could be stale.
     let look = limits
         .stale_after
-        .map(|stale_after| (Instant::now() + stale_after.max(TICK), None));
+        .map(|stale_after| (after(Instant::now(), stale_after.max(TICK)), None));
     timeout.into_iter().chain(look).min_by_key(|(at, _)| *at)
 }
 

@@ -32,6 +32,7 @@ use control::{Control, Phase};
 pub(crate) use look::Look;
 use polls::Polls;
 use stop::StopWord;
+pub use stop::after;
 
 /// One child's state; see the [module](self).
 pub(crate) struct Slot {

@@ -51,8 +51,8 @@ impl Stop {
     }
 }
 
-/// A time too far away to be named is one that nobody lives to see.
-pub(super) fn after(then: Instant, time: Duration) -> Instant {
+/// `time` after `then`. A time too far away to be named is one that nobody lives to see.
+pub fn after(then: Instant, time: Duration) -> Instant {
     const THIRTY_YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
     then.checked_add(time)
         .unwrap_or_else(|| then + THIRTY_YEARS)
