@@ -7,7 +7,7 @@ use supervisor_layers::{
 };
 
 use super::{Child, Scope, core::Notice};
-use crate::spec::{BoxedChild, OnFuseBlown};
+use crate::spec::{AutoShutdown, BoxedChild, OnFuseBlown};
 
 /// Starts the child's task.
 pub(super) fn spawn(scope: &Arc<Scope>, child: &Arc<Child>) {
@@ -112,6 +112,13 @@ fn after_life(scope: &Scope, child: &Child, result: &Result<(), TaskFailure>) ->
             FailureKind::GaveUp => child.on_fuse_blown() == OnFuseBlown::Escalate,
             // The decision has told the supervisor already.
             FailureKind::IntensityExceeded if child.scope().is_none() => false,
+            // As in OTP: any end of a temporary child is one that auto shutdown looks at.
+            _ if child.restart_type() == RestartType::Temporary
+                && scope.auto_shutdown != AutoShutdown::Never
+                && !failure.is_fatal() =>
+            {
+                false
+            }
             _ => child.significant,
         };
         if escalates {

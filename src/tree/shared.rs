@@ -283,9 +283,9 @@ impl Tree {
         lock(&self.lingering).take().unwrap_or_default()
     }
 
-    /// The innermost child that did not start is the one to name.
+    /// The innermost child that did not start is the one to name; what a shutdown overtakes is not to blame.
     pub(super) fn note_start_failure(&self, path: &SupervisorPath, reason: String) {
-        if !self.has_started() {
+        if !self.has_started() && !self.is_closing() {
             lock(&self.first_failure).get_or_insert_with(|| (path.clone(), reason));
         }
     }

@@ -3,9 +3,10 @@
 use rust_supervisor::StopCause;
 
 use super::{
-    model::{Hold, Model, ROOT, What},
+    life::Life,
+    model::{Hold, Model, Phase, ROOT, What},
     plan::{Order, added, join},
-    trace::{Answer, Step},
+    trace::{Answer, Reached, Step},
 };
 
 /// What an order that is under way waits for.
@@ -67,7 +68,7 @@ impl Model<'_> {
     fn carry_out(&mut self, order: &Order) -> Result<Waiting, Answer> {
         let plan = self.plan;
         if let Order::Shutdown = order {
-            self.closing = true;
+            self.close();
             return Ok(Waiting::End);
         }
         if self.closing {
@@ -77,6 +78,15 @@ impl Model<'_> {
             let found = model.find(&plan.target(number));
             found.filter(|&at| at != ROOT).ok_or(Answer::Unknown)
         };
+        if let Order::Pause(number)
+        | Order::Resume(number)
+        | Order::Restart(number)
+        | Order::Quarantine(number)
+        | Order::Remove(number) = order
+            && let Some(at) = self.find(&plan.target(*number))
+        {
+            self.note_moment(at);
+        }
         match order {
             Order::Look | Order::Shutdown => panic!("no order to a child"),
             Order::Pause(number) => {
@@ -137,7 +147,7 @@ impl Model<'_> {
                 let live = self.nodes[parent].is_active()
                     && !matches!(
                         &self.nodes[parent].what,
-                        What::Scope(state) if matches!(state.life, super::life::Life::Stopping { .. })
+                        What::Scope(state) if matches!(state.life, Life::Stopping { .. })
                     );
                 if !live {
                     return Err(Answer::NotApplicable);
@@ -160,6 +170,27 @@ impl Model<'_> {
                 Ok(Waiting::Started { child: at })
             }
         }
+    }
+
+    /// Notes in what state an order finds its child.
+    fn note_moment(&mut self, at: usize) {
+        let node = &self.nodes[at];
+        let parent = &self.nodes[node.parent];
+        let in_group = match &parent.what {
+            What::Scope(state) => parent.is_active() && matches!(state.life, Life::Group(_)),
+            What::Worker(_) => false,
+        };
+        let found = [
+            (at != ROOT && in_group, Reached::CommandInGroup),
+            (
+                matches!(node.phase, Phase::Backoff(_)),
+                Reached::CommandInBackoff,
+            ),
+            (node.stop.is_some(), Reached::CommandWhileStopping),
+            (at == ROOT && node.hold.is_some(), Reached::HeldRootReleased),
+        ];
+        let found = found.into_iter().filter(|(is, _)| *is);
+        self.trace.reached.extend(found.map(|(_, reached)| reached));
     }
 
     fn pause(&mut self, at: usize) -> Result<Waiting, Answer> {

@@ -190,7 +190,7 @@ fn line() -> impl Strategy<Value = Line> {
         2 => any::<u8>().prop_map(Order::Remove),
         3 => (any::<u8>(), any::<u8>(), worker(false))
             .prop_map(|(under, name, child)| Order::Add { under, name, child }),
-        1 => Just(Order::Shutdown),
+        2 => Just(Order::Shutdown),
     ];
     (time(), order).prop_map(|(after, order)| Line { after, order })
 }

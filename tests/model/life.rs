@@ -7,7 +7,7 @@ use rust_supervisor::{
 use super::{
     model::{Hold, Model, Notice, Phase, ROOT, What},
     run::Ending,
-    trace::{Started, Step},
+    trace::{Reached, Started, Step},
 };
 
 pub enum Life {
@@ -82,11 +82,18 @@ impl Model<'_> {
         }
         for child in self.children(at) {
             if !self.nodes[child].declared {
+                self.reach(Reached::AddedGoneWithALife);
                 self.remove(child);
             }
         }
         let members = self.children(at);
         for &child in &members {
+            if self.nodes[child].hold.is_some() {
+                self.reach(Reached::HeldOverALife);
+            }
+            if self.restart_type(child) == RestartType::Temporary {
+                self.reach(Reached::TemporaryOverALife);
+            }
             self.reopen(child, false);
             self.nodes[child].group_hold = true;
         }
@@ -221,6 +228,7 @@ impl Model<'_> {
             Notice::Escalate => self.give_up(at),
             Notice::SignificantEnded => {
                 if self.is_done(at) {
+                    self.reach(Reached::AutoShutdown);
                     self.begin_stopping(at, Ending::Ok);
                 }
             }
@@ -246,10 +254,14 @@ impl Model<'_> {
             EscalationPolicy::EscalateToParent => {}
             EscalationPolicy::ShutdownTree => {
                 self.gave_up |= !self.closing;
-                self.closing = true;
+                self.reach(Reached::GaveUpByShutdown);
+                self.close();
                 self.end(at, StopCause::Shutdown);
             }
-            EscalationPolicy::QuarantineScope => self.quarantine(at),
+            EscalationPolicy::QuarantineScope => {
+                self.reach(Reached::GaveUpByQuarantine);
+                self.quarantine(at);
+            }
         }
         self.begin_stopping(at, Ending::GaveUp);
     }
@@ -323,6 +335,7 @@ impl Model<'_> {
                 Some(&child) if !*asked => {
                     *asked = true;
                     if self.restart_type(child) == RestartType::Temporary {
+                        self.trace.reached.insert(Reached::TemporaryInGroup);
                         self.end(child, StopCause::Removal);
                     } else {
                         self.stop(child, StopCause::Sibling);
@@ -349,7 +362,7 @@ impl Model<'_> {
     /// All are down: those that failed meanwhile start again with the others, after the longest delay.
     fn end_stopping(&mut self, at: usize, group: &mut Group, failed: usize, delay: u64) {
         let mut longest = delay;
-        let mut notices = std::mem::take(&mut self.state(at).notices);
+        let mut notices = self.state(at).notices.clone();
         notices.retain(|notice| match *notice {
             Notice::Restart { child, delay, .. } if self.in_group(at, failed, child) => {
                 longest = longest.max(delay);
@@ -357,6 +370,9 @@ impl Model<'_> {
             }
             _ => true,
         });
+        if notices.len() < self.state(at).notices.len() {
+            self.reach(Reached::FailureInGroup);
+        }
         self.state(at).notices = notices;
         let came = self.group_of(at, failed).into_iter();
         let came = came.filter(|&child| {
@@ -379,6 +395,7 @@ impl Model<'_> {
                     generation,
                     delay,
                 } if self.still_waits(child, generation) => {
+                    self.reach(Reached::FailedStartInGroup);
                     self.begin_group(at, group, child, delay);
                 }
                 Notice::Escalate => self.give_up(at),
@@ -438,6 +455,8 @@ impl Model<'_> {
         let held = !node.is_active() && (node.hold.is_some() || node.end.is_some());
         // Under OneForOne it retries by itself.
         let passed = alone && !self.starts_explicitly(child);
+        // One that is ready too late, while it is stopped for that, has not started.
+        let started = started && (!alone || node.stop.is_none());
         if started || held || node.is_ended() || passed {
             Start::Over
         } else {
@@ -450,7 +469,7 @@ impl Model<'_> {
     /// Stops all children, and then ends so.
     fn begin_stopping(&mut self, at: usize, ending: Ending) {
         if at == ROOT && self.nodes[ROOT].hold.is_none() && !self.closing {
-            self.closing = true;
+            self.close();
             self.by_itself = true;
         }
         if self.closing {

@@ -15,7 +15,7 @@ use super::{
     compare::compare,
     life::Life,
     plan::{Member, Plan, Scope, Worker, join},
-    trace::{Entry, Look, Outcome, Started, Step, Trace},
+    trace::{Entry, Look, Outcome, Reached, Started, Step, Trace},
 };
 
 pub const ROOT: usize = 0;
@@ -403,6 +403,10 @@ impl<'a> Model<'a> {
 
     // What it leaves behind.
 
+    pub fn reach(&mut self, what: Reached) {
+        self.trace.reached.insert(what);
+    }
+
     pub fn log(&mut self, at: usize, step: Step) {
         let node = &self.nodes[at];
         let attempt = match step {
@@ -452,8 +456,19 @@ impl<'a> Model<'a> {
         self.trace.shutdowns.push((path, generation, status));
     }
 
+    /// The tree is to end, and nobody starts any more.
+    pub fn close(&mut self) {
+        if !std::mem::replace(&mut self.closing, true) {
+            let under_way = self.waiting.iter().map(|(_, waiting)| match waiting {
+                Waiting::Gone { .. } => Reached::RemovalAtTheEnd,
+                _ => Reached::CommandAtTheEnd,
+            });
+            self.trace.reached.extend(under_way);
+        }
+    }
+
     pub fn end_tree(&mut self, outcome: Outcome) {
-        self.closing = true;
+        self.close();
         self.ended = true;
         self.nodes[ROOT].launched = false;
         for at in 1..self.nodes.len() {

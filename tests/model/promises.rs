@@ -64,14 +64,14 @@ struct Journal {
     alive: BTreeMap<u64, (String, u64)>,
     /// Supervisors whose group restarts.
     groups: HashMap<String, Group>,
+    /// Somebody else has a say in when these begin next.
+    touched: HashSet<String>,
 }
 
 struct Group {
     begun: u64,
     /// The last member that has begun.
     last: u64,
-    /// Somebody else has a say in when these begin.
-    touched: HashSet<String>,
 }
 
 impl Journal {
@@ -99,13 +99,15 @@ impl Journal {
                 }
                 LifecycleEvent::Resumed | LifecycleEvent::Released { .. } => {
                     self.held.remove(&event.instance);
-                    self.touch(path, &parent);
+                    self.touched.insert(path);
                 }
                 _ => {}
             },
             EventKind::Tree(step) => match step {
                 TreeEvent::ShutdownStageEntered { .. } => self.closing = true,
-                TreeEvent::CommandAccepted { .. } => self.touch(path, &parent),
+                TreeEvent::CommandAccepted { .. } => {
+                    self.touched.insert(path);
+                }
                 TreeEvent::Removed => {
                     if self.alive.contains_key(&event.instance) {
                         return Err("removed while it lives");
@@ -116,7 +118,6 @@ impl Journal {
                     let group = Group {
                         begun: event.sequence,
                         last: 0,
-                        touched: HashSet::new(),
                     };
                     self.groups.insert(scope(&path).to_owned(), group);
                 }
@@ -148,9 +149,8 @@ impl Journal {
         }
         // What stands below begins under a new life of its own supervisor.
         self.groups.remove(scope(&path));
-        if let Some(group) = self.groups.get_mut(parent)
-            && !group.touched.contains(&path)
-        {
+        let by_itself = !self.touched.remove(&path);
+        if let Some(group) = self.groups.get_mut(parent).filter(|_| by_itself) {
             if instance < group.last {
                 return Err("begins after one that stands behind it");
             }
@@ -190,12 +190,6 @@ impl Journal {
 
     fn reverse(&self, parent: &str) -> bool {
         !self.side_by_side.iter().any(|scope| scope == parent)
-    }
-
-    fn touch(&mut self, path: String, parent: &str) {
-        if let Some(group) = self.groups.get_mut(parent) {
-            group.touched.insert(path);
-        }
     }
 }
 

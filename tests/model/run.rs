@@ -9,7 +9,7 @@ use rust_supervisor::{
 use super::{
     model::{HEALTHY, Hold, Model, Notice, Phase, ROOT, What, within},
     plan::{Blown, Curve, Delays, End, Run, Stop, Worker},
-    trace::{Outcome, Step},
+    trace::{Outcome, Reached, Step},
 };
 
 /// How a run came to its end.
@@ -97,6 +97,7 @@ impl Model<'_> {
                 if worker.explicit && !node.ready && node.began + worker.start_timeout <= now =>
             {
                 self.log(at, Step::Unhealthy);
+                self.reach(Reached::LateStart);
                 self.stop(at, StopCause::Unhealthy);
             }
             _ => return false,
@@ -247,7 +248,7 @@ impl Model<'_> {
         if at == ROOT {
             self.root_exited(ending, action);
         } else {
-            self.tell(at, action, first_start);
+            self.tell(at, action, first_start, ending);
         }
     }
 
@@ -285,7 +286,7 @@ impl Model<'_> {
     }
 
     /// Tells the supervisor what concerns it.
-    fn tell(&mut self, at: usize, action: RestartAction, first_start: bool) {
+    fn tell(&mut self, at: usize, action: RestartAction, first_start: bool, ending: Ending) {
         let node = &self.nodes[at];
         let (parent, generation) = (node.parent, node.generation);
         let (is_ended, is_ending) = (node.is_ended(), node.end.is_some());
@@ -310,6 +311,14 @@ impl Model<'_> {
             let own = !(first_start && action == RestartAction::Fail);
             let escalates = match action {
                 RestartAction::GiveUp => self.on_fuse_blown(at) == OnFuseBlown::Escalate,
+                // Any end of a temporary child is one that auto shutdown looks at.
+                RestartAction::Fail
+                    if self.restart_type(at) == RestartType::Temporary
+                        && self.scope_of(parent).auto_shutdown
+                            != rust_supervisor::AutoShutdown::Never =>
+                {
+                    significant && own && ending == Ending::Fatal
+                }
                 RestartAction::Fail => significant && own,
                 _ => false,
             };

@@ -1,6 +1,6 @@
 //! What a history leaves behind, whoever wrote it: the model or the library.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rust_supervisor::{
     ChildShutdownStatus, EscalationPolicy, RestartAction, StopCause, TaskExit,
@@ -15,8 +15,43 @@ pub struct Trace {
     pub answers: Vec<Option<(u64, Answer)>>,
     pub looks: Vec<(u64, BTreeMap<String, Look>)>,
     pub outcome: Option<Outcome>,
+    /// What it came through that is worth coming through.
+    pub reached: BTreeSet<Reached>,
     /// How each child took the shutdown, in the order of their ends.
     pub shutdowns: Vec<(String, u64, ChildShutdownStatus)>,
+}
+
+/// What a sufficient number of histories has to come through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reached {
+    /// A member fails by itself while its group stops.
+    FailureInGroup,
+    /// A child fails while its group starts.
+    FailedStartInGroup,
+    TemporaryInGroup,
+    /// A command to a child whose siblings restart.
+    CommandInGroup,
+    CommandInBackoff,
+    CommandWhileStopping,
+    /// A child that is being taken out when the tree ends.
+    RemovalAtTheEnd,
+    /// A command under way when the tree shuts down.
+    CommandAtTheEnd,
+    /// A supervisor runs again, with a child that somebody or its fuse holds.
+    HeldOverALife,
+    /// A supervisor runs again without a child that was added.
+    AddedGoneWithALife,
+    /// A supervisor runs again with a temporary child.
+    TemporaryOverALife,
+    HeldRootReleased,
+    GaveUpByShutdown,
+    GaveUpByQuarantine,
+    AutoShutdown,
+    LateStart,
+}
+
+impl Reached {
+    pub const ALL: usize = Self::LateStart as usize + 1;
 }
 
 #[derive(Debug, Clone, PartialEq)]

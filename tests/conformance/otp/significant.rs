@@ -8,7 +8,7 @@ use rust_supervisor::{
 use super::administration::NO_UPGRADE;
 use crate::{
     case::{Case, case},
-    given::{HOUR, add, gave_up, generation, gone, pause, plain, remove, resume, status_of, stays},
+    given::{HOUR, add, generation, gone, pause, plain, remove, resume, status_of, stays},
     support::{Switchboard, comes_to, running, shut_down, start, within},
 };
 
@@ -24,8 +24,7 @@ pub(super) const CASES: &[Case] = &[
     case!(
         significant_temporary,
         "Any end of its own of a significant temporary child shuts its supervisor down, or with `all_significant` \
-         the last one's completion; being stopped by somebody does not. (Unlike OTP the supervisor fails when the \
-         child did: its parent is to see it.)"
+         the last one's; being stopped by somebody does not."
     ),
     case!(
         significant_transient,
@@ -163,13 +162,7 @@ async fn nonsignificant_transient() {
 
 #[tokio::test(start_paused = true)]
 async fn significant_temporary() {
-    type End = fn(&Switchboard, &str);
-    let ends: [(End, bool); 3] = [
-        (Switchboard::panic, true),
-        (Switchboard::fail, true),
-        (Switchboard::complete, false),
-    ];
-    for (end, fails) in ends {
+    for end in [Switchboard::panic, Switchboard::fail, Switchboard::complete] {
         let board = Switchboard::new();
         let handle = three(&board, AnySignificant, RestartType::Temporary).await;
         remove(&handle, "child1").await;
@@ -177,18 +170,13 @@ async fn significant_temporary() {
         let child = board.child("child1").temporary().significant();
         add(&handle, "/", child).await.unwrap();
         end(&board, "child1");
-        if fails {
-            let reason = gave_up(&handle).await;
-            assert!(reason.contains("as ordered"), "{reason}");
-        } else {
-            finished(&handle).await;
-        }
+        finished(&handle).await;
         let log = board.log();
         assert_eq!(log[log.len() - 2..], ["-child31", "-child21"]);
     }
     let board = Switchboard::new();
     let handle = three(&board, AllSignificant, RestartType::Temporary).await;
-    board.complete("child1");
+    board.fail("child1");
     gone(&handle, "child1").await;
     unimpressed(&handle, &["child2", "child3"]).await;
     board.complete("child2");
