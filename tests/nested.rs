@@ -371,3 +371,29 @@ async fn a_new_life_begins_all_declared_children_again_but_temporary_ones_that_e
     }
     assert!(shut_down(&handle).await.clean);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_life_waits_for_no_backoff_of_the_life_before() {
+    let slow = ChildSpec::worker("slow", |ctx: TaskContext| async move {
+        ctx.cancelled().await;
+        tokio::time::sleep(secs(3)).await;
+    });
+    let board = Switchboard::new();
+    let hour = Backoff::constant(secs(3600)).jitter(Jitter::None);
+    let inner = SupervisorSpec::one_for_all("n")
+        .child(board.explicit("first").backoff(None))
+        .child(slow)
+        .child(board.child("last").backoff(hour));
+    board.ready("first");
+    let tree = TestTree::start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
+    board.fail("last");
+    tree.until_status("n/slow", "stopping").await;
+    within(tree.restart_child("n", &by())).await.unwrap();
+    tree.until_status("n/first", "starting").await;
+    // A group restart of the new life, before the last child has run in it.
+    board.fail("first");
+    tree.until(|| generation(&tree, "n/first") == 3).await;
+    board.ready("first");
+    tree.until_running("n/last", 2).await;
+    tree.shutdown_clean().await;
+}

@@ -1,6 +1,6 @@
 use std::{future::Future, panic::Location, time::Duration};
 
-use supervisor_layers::LifecycleEvent;
+use supervisor_layers::{LifecycleEvent, context::after};
 use tokio::time::Instant;
 
 use super::TestTree;
@@ -125,7 +125,7 @@ impl TestTree {
         step: Duration,
         mut check: impl FnMut() -> Option<T>,
     ) -> T {
-        let until = Instant::now() + self.limit;
+        let until = after(Instant::now(), self.limit);
         let mut ended = false;
         loop {
             // Before the check, so that nothing falls in between.

@@ -22,6 +22,8 @@ impl Scope {
                 gate.hold_for_group(true);
                 true
             });
+            // How its last life ended is no matter of this one.
+            child.regroup();
         }
         self.run_group(members, None).await
     }
