@@ -198,9 +198,8 @@ impl Model<'_> {
         let generation = node.generation;
         let done = match node.hold {
             Some(Hold::Quarantined(_)) => return Err(Answer::NotApplicable),
-            Some(Hold::Paused) if !node.is_active() => return Err(Answer::AlreadySo),
-            _ if node.is_ended() || node.end.is_some() => return Err(Answer::NotApplicable),
             Some(Hold::Paused) => Answer::AlreadySo,
+            None if node.is_ended() || node.end.is_some() => return Err(Answer::NotApplicable),
             None => {
                 node.hold = Some(Hold::Paused);
                 self.log(at, Step::Paused);
