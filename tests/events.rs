@@ -140,6 +140,24 @@ async fn the_sequence_is_contiguous_and_time_does_not_go_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn time_does_not_go_back_for_a_thread_that_does_not_know_the_virtual_one() {
+    let board = Switchboard::new();
+    let handle = start(SupervisorSpec::one_for_one("t").child(board.child("a"))).await;
+    let mut events = handle.subscribe_events_from(1);
+    tokio::time::advance(secs(3600)).await;
+    within(handle.pause_child("a", &by())).await.unwrap();
+    // The last handle, and so the tree.
+    std::thread::spawn(move || drop(handle)).join().unwrap();
+    let mut before = ms(0);
+    while let Some(item) = within(events.next()).await {
+        let event = item.event().expect("no gap");
+        assert!(event.uptime >= before, "{event}");
+        before = event.uptime;
+    }
+    assert!(before >= secs(3600));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_is_told_step_by_step_under_the_sequence_of_its_exit() {
     let board = Switchboard::new();
     let tree = SupervisorSpec::one_for_one("t").child(board.child("a").backoff(steady(250)));
