@@ -140,6 +140,13 @@ fn every_key_changes_the_tree() {
 }
 
 #[test]
+fn what_is_observed_of_a_child_is_observed_of_every_supervisor_and_pool() {
+    let changed = with(tree(), "observability", json!({"metrics_enabled": false}));
+    assert!(lowered(&tree()).contains("metrics: true"));
+    assert!(!lowered(&changed).contains("metrics: true"));
+}
+
+#[test]
 fn no_key_is_left_out_of_the_test_above() {
     fn keys(schema: &Value, at: &Value, path: &str, found: &mut BTreeSet<String>) {
         for (key, property) in at["properties"].as_object().unwrap() {

@@ -95,6 +95,7 @@ impl Lowering<'_> {
                 enabled: section.dynamic_supervisor.enabled,
                 child_limit: section.dynamic_supervisor.child_limit,
             });
+        spec.policy.observe = observe(self.observability);
         limits(&mut spec, effective);
         for (index, child) in children.iter().enumerate() {
             let at = format!("{path}[{index}]");
@@ -115,9 +116,9 @@ impl Lowering<'_> {
         let path = format!("{at}.children");
         let mut spec = self
             .supervisor(&child.name, effective, &child.children, &path)
-            .policy(ChildPolicy::bare(child.restart_policy))
             .depends_on(&child.depends_on)
             .tags(&child.tags);
+        spec.policy.restart = child.restart_policy;
         spec.significant = child.significant;
         spec
     }
@@ -141,6 +142,7 @@ impl Lowering<'_> {
         let mut spec = spec.pool(replicas, |index| made[index].clone());
         if let Some(Member::Supervisor(pool)) = spec.members.last_mut() {
             limits(pool, effective);
+            pool.policy.observe = observe(self.observability);
             pool.shutdown_order = child.shutdown.order.unwrap_or(ShutdownOrder::Parallel);
         }
         spec
@@ -232,12 +234,17 @@ pub(super) fn child_policy(
             window: ms(policy.child_restart_window_ms),
         }),
         backoff: backoff(policy),
-        observe: ObserveLayer::new()
-            .metrics(observability.metrics_enabled)
-            .slow_poll(ms(observability.slow_poll_ms)),
+        observe: observe(observability),
         watchdog: WatchdogLayer::new().start_timeout(ms(policy.start_timeout_ms)),
         grace: Some(ms(shutdown.graceful_timeout_ms)),
     }
+}
+
+/// What is observed of every run, a nested supervisor's too.
+fn observe(observability: &ObservabilitySection) -> ObserveLayer {
+    ObserveLayer::new()
+        .metrics(observability.metrics_enabled)
+        .slow_poll(ms(observability.slow_poll_ms))
 }
 
 fn backoff(policy: &PolicySection) -> Option<Backoff> {
