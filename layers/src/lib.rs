@@ -63,6 +63,7 @@ pub mod shutdown;
 pub mod start_rate;
 mod stop;
 pub mod supervised;
+mod sync;
 pub mod task;
 pub mod watchdog;
 

@@ -1,6 +1,6 @@
 //! One child's state: written by its runs and its gate, read by everybody.
 //!
-//! The state is in `control`, `stop` and `polls`. What is done with it is told along a child's life: `admission`
+//! The state is in `control`, `stop_word` and `polls`. What is done with it is told along a child's life: `admission`
 //! (may a run begin), `run` (it lives), `notes` (what its layers say of it), `exit` (it ended, and what
 //! follows), and beside it `hold` (what the gate does) and `look` (what the gate sees).
 
@@ -13,6 +13,7 @@ mod notes;
 mod polls;
 mod run;
 mod stop;
+mod stop_word;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -31,7 +32,7 @@ pub(crate) use admission::Wait;
 use control::{Control, Phase};
 pub(crate) use look::Look;
 use polls::Polls;
-use stop::StopWord;
+use stop_word::StopWord;
 
 /// One child's state; see the [module](self).
 pub(crate) struct Slot {
