@@ -3,6 +3,8 @@
 //! rebuilt here in a few lines.
 #![allow(dead_code, unreachable_pub)]
 
+#[path = "../src/context/slot/poll_word.rs"]
+mod poll_word;
 #[path = "../src/stop.rs"]
 mod stop;
 #[path = "../src/context/slot/stop_word.rs"]
@@ -10,8 +12,42 @@ mod stop_word;
 
 /// In place of the library's own.
 mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use loom::sync::atomic::Ordering;
+
+    #[derive(Default)]
+    pub(crate) struct AtomicU64(loom::sync::atomic::AtomicU64);
+
+    impl AtomicU64 {
+        pub(crate) fn new(value: u64) -> Self {
+            Self(loom::sync::atomic::AtomicU64::new(value))
+        }
+
+        pub(crate) fn load(&self, ordering: Ordering) -> u64 {
+            self.0.load(ordering)
+        }
+
+        /// loom lets a store come between what a compare-and-exchange read and what it wrote. One that is an
+        /// exchange itself has its place in the order; being relaxed, it orders nothing else.
+        pub(crate) fn store(&self, value: u64, ordering: Ordering) {
+            match ordering {
+                Ordering::Relaxed => drop(self.0.swap(value, ordering)),
+                _ => self.0.store(value, ordering),
+            }
+        }
+
+        pub(crate) fn compare_exchange(
+            &self,
+            from: u64,
+            to: u64,
+            success: Ordering,
+            failure: Ordering,
+        ) -> Result<u64, u64> {
+            self.0.compare_exchange(from, to, success, failure)
+        }
+    }
 }
+
+use std::time::Duration;
 
 use loom::{
     model,
@@ -21,6 +57,7 @@ use loom::{
     },
     thread,
 };
+use poll_word::{PollWord, Watch};
 use stop::StopCause;
 use stop_word::StopWord;
 
@@ -130,5 +167,72 @@ fn a_stop_is_noticed_by_who_asks_for_the_notice_and_then_reads() {
             stopped || notices.load(Ordering::SeqCst) != made,
             "it sleeps on"
         );
+    });
+}
+
+const AFTER: Duration = Duration::from_nanos(10);
+
+#[test]
+fn a_watched_child_is_in_the_monitors_list_once() {
+    model(|| {
+        let word = Arc::new(PollWord::default());
+        assert_eq!(word.watch(), Watch::New);
+        // Runs that follow each other, each on whatever thread, while the monitor looks twice.
+        let child = {
+            let word = word.clone();
+            thread::spawn(move || {
+                let mut told = 0;
+                for _ in 0..2 {
+                    word.over();
+                    told += i32::from(word.watch() == Watch::New);
+                }
+                told
+            })
+        };
+        let forgot = (0..2).filter(|_| word.forget()).count();
+        let listed = 1 + child.join().unwrap() - i32::try_from(forgot).unwrap();
+        assert_eq!(listed, 1);
+    });
+}
+
+#[test]
+fn a_child_whose_last_run_is_over_is_forgotten_once() {
+    model(|| {
+        let word = Arc::new(PollWord::default());
+        assert_eq!(word.watch(), Watch::New);
+        let child = {
+            let word = word.clone();
+            thread::spawn(move || word.over())
+        };
+        let forgot = word.forget();
+        child.join().unwrap();
+        assert_ne!(forgot, word.forget());
+        assert!(!word.forget());
+        assert_eq!(word.watch(), Watch::New);
+    });
+}
+
+#[test]
+fn a_poll_is_reported_once_and_is_not_stuck_after_its_end() {
+    model(|| {
+        let word = Arc::new(PollWord::default());
+        assert_eq!(word.watch(), Watch::New);
+        word.begins(100);
+        let child = {
+            let word = word.clone();
+            thread::spawn(move || {
+                word.ends();
+                assert_eq!(word.stuck_since(), None);
+                // What is short is not reported for the long one before it.
+                word.begins(195);
+                assert_eq!(word.stuck_since(), None);
+            })
+        };
+        let reports = (0..2).filter(|_| word.report(200, AFTER).is_some()).count();
+        assert!(reports <= 1);
+        child.join().unwrap();
+        assert_eq!(word.stuck_since(), None);
+        assert_eq!(word.report(206, AFTER), Some(Duration::from_nanos(11)));
+        assert_eq!(word.stuck_since(), Some(195));
     });
 }
