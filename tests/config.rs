@@ -87,6 +87,7 @@ fn changes() -> Vec<(&'static str, Value)> {
         ("observability.event_journal_capacity", json!(7)),
         ("observability.metrics_enabled", json!(false)),
         ("observability.slow_poll_ms", json!(7)),
+        ("observability.stuck_poll_threshold_ms", json!(7)),
         ("children.0.name", json!("other")),
         ("children.0.restart_policy", json!("transient")),
         ("children.0.significant", json!(true)),

@@ -242,9 +242,11 @@ pub(super) fn child_policy(
 
 /// What is observed of every run, a nested supervisor's too.
 fn observe(observability: &ObservabilitySection) -> ObserveLayer {
+    let stuck_after = observability.stuck_poll_threshold_ms;
     ObserveLayer::new()
         .metrics(observability.metrics_enabled)
         .slow_poll(ms(observability.slow_poll_ms))
+        .stuck_after((stuck_after > 0).then(|| ms(stuck_after)))
 }
 
 fn backoff(policy: &PolicySection) -> Option<Backoff> {
