@@ -87,6 +87,7 @@ fn changes() -> Vec<(&'static str, Value)> {
         ("observability.event_journal_capacity", json!(7)),
         ("observability.metrics_enabled", json!(false)),
         ("observability.slow_poll_ms", json!(7)),
+        ("observability.stuck_poll_threshold_ms", json!(7)),
         ("children.0.name", json!("other")),
         ("children.0.restart_policy", json!("transient")),
         ("children.0.significant", json!(true)),
@@ -137,6 +138,13 @@ fn every_key_changes_the_tree() {
     for (key, value) in changes() {
         assert_ne!(base, lowered(&with(tree(), key, value)), "{key}");
     }
+}
+
+#[test]
+fn what_is_observed_of_a_child_is_observed_of_every_supervisor_and_pool() {
+    let changed = with(tree(), "observability", json!({"metrics_enabled": false}));
+    assert!(lowered(&tree()).contains("metrics: true"));
+    assert!(!lowered(&changed).contains("metrics: true"));
 }
 
 #[test]

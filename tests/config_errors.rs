@@ -185,6 +185,10 @@ fn numbers_come_with_their_range() {
         "backpressure: {warn_threshold_pct: 101}",
         "backpressure.warn_threshold_pct: is 101, out of range: allowed is a whole number from 0 to 100",
     );
+    one(
+        "observability: {stuck_poll_threshold_ms: -1}",
+        "observability.stuck_poll_threshold_ms: is -1, out of range: allowed is a whole number from 0 to 31536000000",
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use rust_supervisor::{
     test_util::{Script, TestTree, by},
 };
 use serde_json::{Value, json};
-use support::{Switchboard, within};
+use support::{Switchboard, start, within};
 
 /// All that can be read without waiting.
 fn at_hand(events: &mut EventStream) -> Vec<EventItem> {
@@ -134,6 +134,24 @@ async fn the_sequence_is_contiguous_and_time_does_not_go_back() {
         let apart = pair[1].at.duration_since(pair[0].at).unwrap();
         assert_eq!(apart, pair[1].uptime - pair[0].uptime);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_does_not_go_back_for_a_thread_that_does_not_know_the_virtual_one() {
+    let board = Switchboard::new();
+    let handle = start(SupervisorSpec::one_for_one("t").child(board.child("a"))).await;
+    let mut events = handle.subscribe_events_from(1);
+    tokio::time::advance(secs(3600)).await;
+    within(handle.pause_child("a", &by())).await.unwrap();
+    // The last handle, and so the tree.
+    std::thread::spawn(move || drop(handle)).join().unwrap();
+    let mut before = ms(0);
+    while let Some(item) = within(events.next()).await {
+        let event = item.event().expect("no gap");
+        assert!(event.uptime >= before, "{event}");
+        before = event.uptime;
+    }
+    assert!(before >= secs(3600));
 }
 
 #[tokio::test(start_paused = true)]

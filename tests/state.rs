@@ -298,7 +298,7 @@ async fn a_state_in_json() {
                 "generation": 2, "exit": "failed", "message": "as ordered", "decision": null,
                 "ago_ms": 5000,
             },
-            "fuse": null, "heartbeat_age_ms": null, "polls": null, "helpers": [],
+            "fuse": null, "heartbeat_age_ms": null, "polls": null, "stuck_ms": null, "helpers": [],
             "significant": false, "tags": [], "sequence": null, "supervisor": null,
             "children": [],
         })

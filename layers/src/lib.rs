@@ -9,7 +9,7 @@
 //! | [`QuarantineLayer`] | holds a child whose fuse blew instead of giving it up |
 //! | [`FuseLayer`] | lets so many failures pass within a window |
 //! | [`BackoffLayer`] | waits before the next run |
-//! | [`ObserveLayer`] | a span per run, metrics, poll statistics |
+//! | [`ObserveLayer`] | a span per run, metrics, poll statistics, polls that are stuck |
 //! | [`WatchdogLayer`] | ends a run that shows no sign of life, or does not start |
 //! | [`ShutdownLayer`] | gives a stopping run its grace, then drops it |
 //!
@@ -56,6 +56,7 @@ pub mod fuse;
 pub mod observe;
 pub mod policy;
 pub mod quarantine;
+mod real_time;
 pub mod restart;
 pub mod serde_micros;
 pub mod serde_millis;
@@ -63,6 +64,7 @@ pub mod shutdown;
 pub mod start_rate;
 mod stop;
 pub mod supervised;
+mod sync;
 pub mod task;
 pub mod watchdog;
 

@@ -148,6 +148,7 @@ impl Lowering {
                 enabled: section.dynamic_supervisor.enabled,
                 child_limit: section.dynamic_supervisor.child_limit,
             });
+        spec.policy.observe = observe(&effective.observability);
         limits(&mut spec, effective);
         spec.declare = Some(Arc::new(effective.clone()));
         for (index, child) in children.iter().enumerate() {
@@ -169,9 +170,9 @@ impl Lowering {
         let path = format!("{at}.children");
         let mut spec = self
             .supervisor(&child.name, effective, &child.children, &path)
-            .policy(ChildPolicy::bare(child.restart_policy))
             .depends_on(&child.depends_on)
             .tags(&child.tags);
+        spec.policy.restart = child.restart_policy;
         spec.significant = child.significant;
         spec
     }
@@ -195,6 +196,7 @@ impl Lowering {
         let kind = made[0].clone();
         made.truncate(replicas);
         let mut pool = SupervisorSpec::pool_of(&kind, made, further(child, effective));
+        pool.policy.observe = observe(&effective.observability);
         limits(&mut pool, effective);
         pool.shutdown_order = child.shutdown.order.unwrap_or(ShutdownOrder::Parallel);
         spec.supervisor(pool)
@@ -302,12 +304,19 @@ pub(super) fn child_policy(
             window: ms(policy.child_restart_window_ms),
         }),
         backoff: backoff(policy),
-        observe: ObserveLayer::new()
-            .metrics(observability.metrics_enabled)
-            .slow_poll(ms(observability.slow_poll_ms)),
+        observe: observe(observability),
         watchdog: WatchdogLayer::new().start_timeout(ms(policy.start_timeout_ms)),
         grace: Some(ms(shutdown.graceful_timeout_ms)),
     }
+}
+
+/// What is observed of every run, a nested supervisor's too.
+fn observe(observability: &ObservabilitySection) -> ObserveLayer {
+    let stuck_after = observability.stuck_poll_threshold_ms;
+    ObserveLayer::new()
+        .metrics(observability.metrics_enabled)
+        .slow_poll(ms(observability.slow_poll_ms))
+        .stuck_after((stuck_after > 0).then(|| ms(stuck_after)))
 }
 
 fn backoff(policy: &PolicySection) -> Option<Backoff> {

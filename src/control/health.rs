@@ -17,21 +17,25 @@ pub struct Health {
 }
 
 impl Health {
-    /// Notes why a child is not well, if it is not.
+    /// Notes for what reasons a child is not well, if it is not.
     pub(super) fn note(&mut self, path: SupervisorPath, ctx: &TaskContext) {
         let snapshot = ctx.snapshot();
         let status = snapshot.status.to_string();
         let why = match snapshot.status {
             ChildStatus::Failed | ChildStatus::Aborted | ChildStatus::Lingering => {
                 match snapshot.last_exit.and_then(|last| last.message) {
-                    Some(message) => format!("{status}: {message}"),
-                    None => status,
+                    Some(message) => Some(format!("{status}: {message}")),
+                    None => Some(status),
                 }
             }
-            ChildStatus::Quarantined { .. } => status,
-            _ => return,
+            ChildStatus::Quarantined { .. } => Some(status),
+            _ => None,
         };
-        self.degraded.push((path, why));
+        let stuck = snapshot
+            .stuck
+            .map(|lasts| format!("stuck: a poll has blocked its thread for {lasts:.1?}"));
+        let whys = why.into_iter().chain(stuck);
+        self.degraded.extend(whys.map(|why| (path.clone(), why)));
     }
 
     /// Nothing is degraded.

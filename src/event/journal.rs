@@ -112,8 +112,12 @@ impl Journal {
         kinds: impl IntoIterator<Item = K>,
         correlation: u64,
     ) -> Recorded {
-        let uptime = self.born.elapsed();
+        let mut uptime = self.born.elapsed();
         let mut ring = self.ring();
+        // Somebody was quicker; or the clock is a virtual one, and this is none of its threads.
+        if let Some(last) = ring.records.back() {
+            uptime = uptime.max(last.uptime);
+        }
         let mut sequence = self.head.load(Ordering::Relaxed);
         let mut correlation = correlation;
         for kind in kinds {

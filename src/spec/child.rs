@@ -223,6 +223,14 @@ impl ChildSpec {
         self
     }
 
+    /// How long a poll of its runs may take before it is reported as stuck, in the default stack; `None` for
+    /// a child that may block its thread.
+    #[must_use]
+    pub fn stuck_after(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.policy.observe = self.policy.observe.stuck_after(time);
+        self
+    }
+
     /// Its own end may end its supervisor: by [`AutoShutdown`](super::AutoShutdown), or when it failed for
     /// good.
     #[must_use]

@@ -44,6 +44,9 @@ fn branches(f: &mut fmt::Formatter<'_>, children: &[NodeState], indent: &str) ->
 /// Name, status, run, and what somebody needs to know who looks at three in the morning.
 fn line(f: &mut fmt::Formatter<'_>, node: &NodeState) -> fmt::Result {
     write!(f, "{:<14} {}", node.id, node.status)?;
+    if let Some(stuck) = node.stuck {
+        write!(f, ", stuck for {stuck:.1?}")?;
+    }
     if let Some(supervisor) = &node.supervisor {
         write!(f, "  {:?}", supervisor.strategy)?;
         if supervisor.group_restarts > 0 {

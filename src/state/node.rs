@@ -76,6 +76,9 @@ pub struct NodeState {
     pub heartbeat_age: Option<Duration>,
     /// How its runs were polled.
     pub polls: PollStatistics,
+    /// How long the poll now running has blocked its worker thread, once that was reported.
+    #[serde(rename = "stuck_ms", with = "serde_millis::option")]
+    pub stuck: Option<Duration>,
     /// What its layers are set to, as they told.
     #[serde(skip)]
     pub settings: ChildSettings,
@@ -179,6 +182,7 @@ impl NodeState {
             fuse: snapshot.fuse,
             heartbeat_age: snapshot.heartbeat_age,
             polls: snapshot.polls,
+            stuck: snapshot.stuck,
             settings: snapshot.settings,
             helpers: snapshot.helpers,
             significant: false,

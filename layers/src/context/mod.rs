@@ -26,7 +26,7 @@ pub use helpers::Helper;
 pub use owner::{LifecycleEvent, Owner, Recorded, RunId};
 pub use request::StopRequest;
 pub use slot::after;
-pub(crate) use slot::{Slot, Wait};
+pub(crate) use slot::{Slot, Wait, Watch};
 pub use status::{
     ChildSettings, ChildSnapshot, ChildStatus, HoldReason, LastExit, PollStatistics,
     ReadinessPolicy,

@@ -33,7 +33,8 @@ pub struct Recorded {
 
 /// Who supervises a child, as far as its layers need to know.
 ///
-/// The layers call it from the child's own task. None of these may block, and none may call back into the
+/// The layers call it from the child's own task, save for [`Stuck`](LifecycleEvent::Stuck), which a thread of
+/// its own tells while that task cannot. None of these may block, and none may call back into the
 /// child's context except [`decided`](Self::decided): the others are called with the child's slot locked.
 pub trait Owner: Any + Send + Sync {
     /// Steps of a child's life, in order. `correlation` is 0 where nothing caused them yet.
@@ -116,5 +117,11 @@ pub enum LifecycleEvent {
     Unhealthy {
         /// Which of both, with the limit.
         reason: Arc<str>,
+    },
+    /// A poll of the run blocks its worker thread. Told once for each such poll, while it goes on.
+    Stuck {
+        /// How long it had lasted when it was noticed.
+        #[serde(rename = "lasts_ms", with = "serde_millis")]
+        lasts: Duration,
     },
 }

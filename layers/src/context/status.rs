@@ -199,6 +199,8 @@ pub struct ChildSnapshot {
     pub heartbeat_age: Option<Duration>,
     /// How its runs were polled.
     pub polls: PollStatistics,
+    /// How long the poll now running has lasted, once that was reported as too long.
+    pub stuck: Option<Duration>,
     /// What its layers are set to.
     pub settings: ChildSettings,
     /// Helper tasks alive.

@@ -2,7 +2,6 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -12,6 +11,7 @@ use super::{ObserveLayer, meter};
 use crate::{
     BoxError, TaskContext, TaskExit, TaskFailure,
     ended::{AtEnd, EndGuard, Ended},
+    real_time::{Moment, nanos},
     task::catch_panic,
 };
 
@@ -56,15 +56,22 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let entered = this.span.enter();
-        let clock = this.settings.poll_statistics.then(Clock::start);
+        let (watched, timed) = (this.guard.note.watched, this.settings.poll_statistics);
+        let began = (watched || timed).then(Moment::now);
+        if let Some(began) = began.filter(|_| watched) {
+            this.ctx.slot().poll_word().begins(began.nanos());
+        }
         // Unless the poll returns, it panicked.
         this.guard.note.exit = TaskExit::Panicked;
         let poll = this.run.poll(cx);
-        if let Some(clock) = clock {
-            let took = clock.read();
+        if watched {
+            this.ctx.slot().poll_word().ends();
+        }
+        if let Some(began) = began.filter(|_| timed) {
+            let took = began.elapsed();
             this.ctx
                 .slot()
-                .note_poll(took, took > this.settings.slow_poll);
+                .note_poll(took, took > nanos(this.settings.slow_poll));
         }
         let Poll::Ready(result) = poll else {
             this.guard.note.exit = TaskExit::Aborted;
@@ -96,15 +103,18 @@ fn log(result: &Result<(), BoxError>) {
 
 pub(super) struct Count {
     metrics: bool,
+    /// The monitor looks at its polls, for this layer.
+    watched: bool,
     /// How the run ended, should it be dropped now.
     exit: TaskExit,
 }
 
 impl Count {
     /// Of a run that is about to be called.
-    pub(super) fn new(metrics: bool) -> Self {
+    pub(super) fn new(metrics: bool, watched: bool) -> Self {
         Self {
             metrics,
+            watched,
             exit: TaskExit::Panicked,
         }
     }
@@ -112,22 +122,11 @@ impl Count {
 
 impl AtEnd for Count {
     fn at_end(&self, ctx: &TaskContext, _: Ended) {
+        if self.watched {
+            ctx.slot().poll_word().over();
+        }
         if self.metrics {
             meter::ended(ctx, self.exit, ctx.slot().ran_for());
         }
-    }
-}
-
-/// The real clock: a virtual one stands still during a poll.
-struct Clock(std::time::Instant);
-
-impl Clock {
-    #[allow(clippy::disallowed_methods)]
-    fn start() -> Self {
-        Self(std::time::Instant::now())
-    }
-
-    fn read(&self) -> Duration {
-        self.0.elapsed()
     }
 }

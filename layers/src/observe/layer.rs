@@ -10,11 +10,15 @@ pub struct ObserveLayer {
     pub(super) metrics: bool,
     pub(super) poll_statistics: bool,
     pub(super) slow_poll: Duration,
+    pub(super) stuck_after: Option<Duration>,
 }
 
 impl ObserveLayer {
     /// A poll that takes longer than this blocks its worker thread noticeably.
     const SLOW_POLL: Duration = Duration::from_millis(100);
+    /// Ten times that: no busy machine's scheduling takes so long, and whoever waits for this worker thread
+    /// has not yet given up.
+    const STUCK_AFTER: Duration = Duration::from_secs(1);
 
     /// With everything on.
     pub fn new() -> Self {
@@ -22,6 +26,7 @@ impl ObserveLayer {
             metrics: true,
             poll_statistics: true,
             slow_poll: Self::SLOW_POLL,
+            stuck_after: Some(Self::STUCK_AFTER),
         }
     }
 
@@ -43,6 +48,14 @@ impl ObserveLayer {
     #[must_use]
     pub fn slow_poll(mut self, threshold: Duration) -> Self {
         self.slow_poll = threshold;
+        self
+    }
+
+    /// How long a poll may run before it is reported while it still does; 1 s unless said otherwise, `None`
+    /// for never. Noticed within a quarter more.
+    #[must_use]
+    pub fn stuck_after(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.stuck_after = time.into();
         self
     }
 }

@@ -11,6 +11,9 @@ pub const CHILD_RESTARTS: &str = "supervisor_child_restarts_total";
 /// How long a child's runs lasted, in seconds.
 pub const RUN_DURATION: &str = "supervisor_run_duration_seconds";
 
+/// How often a poll of a child's runs was stuck.
+pub const STUCK_POLLS: &str = "supervisor_child_stuck_polls_total";
+
 /// A child's metrics, looked up once and kept in its memory.
 ///
 /// The recorder is somebody else's code: it is asked and told with the child's slot unlocked.
@@ -19,6 +22,7 @@ struct Meter {
     exits: [Option<Counter>; TaskExit::ALL.len()],
     restarts: Option<Counter>,
     duration: Option<Histogram>,
+    stuck: Option<Counter>,
 }
 
 pub(super) fn restarted(ctx: &TaskContext) {
@@ -43,6 +47,15 @@ pub(super) fn ended(ctx: &TaskContext, exit: TaskExit, ran: Duration) {
         |child| metrics::histogram!(RUN_DURATION, "child" => child),
     );
     duration.record(ran);
+}
+
+pub(super) fn stuck(ctx: &TaskContext) {
+    let stuck = handle(
+        ctx,
+        |meter| &mut meter.stuck,
+        |child| metrics::counter!(STUCK_POLLS, "child" => child),
+    );
+    stuck.increment(1);
 }
 
 fn handle<T: Clone>(

@@ -1,13 +1,20 @@
-//! One span per run, metrics, poll statistics.
+//! One span per run, metrics, poll statistics, and a report of polls that are stuck.
 //!
 //! - **Span** `supervisor.run` with path, generation and attempt, target `rust_supervisor`, entered at
 //!   every poll: what the child logs belongs to its run.
 //! - **Metrics** through the `metrics` facade: `supervisor_child_exits_total{child, exit}`,
-//!   `supervisor_child_restarts_total{child}`, `supervisor_run_duration_seconds{child}`. The label `child`
-//!   is the path, with a pool's index left out, so that its cardinality is that of the declaration. A
-//!   recorder has to be installed before the children start.
+//!   `supervisor_child_restarts_total{child}`, `supervisor_child_stuck_polls_total{child}`,
+//!   `supervisor_run_duration_seconds{child}`. The label `child` is the path, with a pool's index left out,
+//!   so that its cardinality is that of the declaration. A recorder has to be installed before the children
+//!   start.
 //! - **Poll statistics** in the child's state: polls, time spent in them, the longest, and how many took
 //!   longer than a threshold. Time here is the real clock's, as a virtual one stands still during a poll.
+//! - **Stuck polls**: one that has been running for longer than another threshold, and still is, blocks its
+//!   worker thread and whoever waits for that. It is reported once: in the child's state for as long as it
+//!   lasts, as [`Stuck`](crate::LifecycleEvent::Stuck), in the log, in the metrics. One thread per process
+//!   looks at all children, begins with the first that is watched, and sleeps while there is none. It can
+//!   report, and not end what blocks: only the child can. A child that is meant to work in its poll, or
+//!   hands its thread over with `block_in_place`, is one to set a longer threshold for.
 //!
 //! ```
 //! use supervisor_layers::{ObserveLayer, TaskContext, TaskFactoryExt, service_fn};
@@ -28,9 +35,10 @@
 mod future;
 mod layer;
 mod meter;
+mod monitor;
 mod service;
 
 pub use future::ObserveFuture;
 pub use layer::ObserveLayer;
-pub use meter::{CHILD_EXITS, CHILD_RESTARTS, RUN_DURATION};
+pub use meter::{CHILD_EXITS, CHILD_RESTARTS, RUN_DURATION, STUCK_POLLS};
 pub use service::ObserveService;

@@ -2,7 +2,7 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
-use super::{ObserveFuture, ObserveLayer, future::Count, meter};
+use super::{ObserveFuture, ObserveLayer, future::Count, meter, monitor};
 use crate::{BoxError, TaskContext, ended::EndGuard};
 
 /// An observed child; made by [`ObserveLayer`].
@@ -42,7 +42,8 @@ where
         if self.settings.metrics && ctx.generation() > 1 {
             meter::restarted(&ctx);
         }
-        let guard = EndGuard::new(ctx.clone(), Count::new(self.settings.metrics));
+        let watched = monitor::watch(&ctx, &self.settings);
+        let guard = EndGuard::new(ctx.clone(), Count::new(self.settings.metrics, watched));
         let run = span.in_scope(|| self.inner.call(ctx.clone()));
         ObserveFuture::new(run, ctx, span, self.settings, guard)
     }

@@ -26,7 +26,7 @@ pub struct ChildPolicy {
 
 impl Default for ChildPolicy {
     /// Permanent; 10 failures in 60 s, then quarantine until released; 100 ms doubling to 5 s, spread by
-    /// 10 %; 30 s to become ready; 5 s to stop.
+    /// 10 %; 30 s to become ready; 1 s for a poll until it is reported; 5 s to stop.
     fn default() -> Self {
         Self {
             restart: RestartType::Permanent,

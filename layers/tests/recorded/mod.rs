@@ -1,5 +1,5 @@
 //! A metrics recorder and a tracing subscriber that keep what they are told.
-#![allow(unreachable_pub)]
+#![allow(dead_code, unreachable_pub)] // each test binary uses its own part
 
 use std::{
     collections::BTreeMap,

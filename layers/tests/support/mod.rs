@@ -109,6 +109,7 @@ impl Recorder {
             LifecycleEvent::Paused => "paused",
             LifecycleEvent::Resumed => "resumed",
             LifecycleEvent::Unhealthy { .. } => "unhealthy",
+            LifecycleEvent::Stuck { .. } => "stuck",
             _ => "unknown",
         };
         let steps = self.steps();

@@ -25,6 +25,14 @@ pub struct ObservabilitySection {
     #[config(default = 100, env = "SUPERVISOR_OBSERVABILITY_SLOW_POLL_MS")]
     #[schemars(range(min = 1, max = MAX_MS))]
     pub slow_poll_ms: u64,
+
+    /// From when on a poll is reported as stuck while it still runs, in milliseconds; 0 for never.
+    #[config(
+        default = 1000,
+        env = "SUPERVISOR_OBSERVABILITY_STUCK_POLL_THRESHOLD_MS"
+    )]
+    #[schemars(range(min = 0, max = MAX_MS))]
+    pub stuck_poll_threshold_ms: u64,
 }
 
 impl Default for ObservabilitySection {

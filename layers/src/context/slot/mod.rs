@@ -1,6 +1,6 @@
 //! One child's state: written by its runs and its gate, read by everybody.
 //!
-//! The state is in `control`, `stop` and `polls`. What is done with it is told along a child's life: `admission`
+//! The state is in `control`, `stop_word`, `polls` and `poll_word`. What is done with it is told along a child's life: `admission`
 //! (may a run begin), `run` (it lives), `notes` (what its layers say of it), `exit` (it ended, and what
 //! follows), and beside it `hold` (what the gate does) and `look` (what the gate sees).
 
@@ -10,9 +10,11 @@ mod exit;
 mod hold;
 mod look;
 mod notes;
+mod poll_word;
 mod polls;
 mod run;
 mod stop;
+mod stop_word;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -30,9 +32,10 @@ use crate::StopCause;
 pub(crate) use admission::Wait;
 use control::{Control, Phase};
 pub(crate) use look::Look;
+pub(crate) use poll_word::{PollWord, Watch};
 use polls::Polls;
-use stop::StopWord;
 pub use stop::after;
+use stop_word::StopWord;
 
 /// One child's state; see the [module](self).
 pub(crate) struct Slot {
@@ -41,6 +44,7 @@ pub(crate) struct Slot {
     owner: Option<Arc<dyn Owner>>,
     born: Instant,
     word: StopWord,
+    poll: PollWord,
     polls: Polls,
     changed: Notify,
     control: Mutex<Control>,
@@ -55,6 +59,7 @@ impl Slot {
             owner,
             born,
             word: StopWord::new(spec.generation),
+            poll: PollWord::default(),
             polls: Polls::default(),
             changed: Notify::new(),
             control: Mutex::new(Control::new(&spec, born)),
@@ -156,6 +161,7 @@ impl Slot {
                 .filter(|_| control.phase == Phase::Active)
                 .map(|beat| beat.elapsed()),
             polls: self.polls.read(),
+            stuck: self.stuck(),
             settings: control.settings.as_deref().cloned().unwrap_or_default(),
             helpers: control
                 .helpers

@@ -1,11 +1,16 @@
-use std::time::Duration;
+use std::{sync::TryLockError, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{super::ChildSettings, Slot};
+use super::{
+    super::{ChildSettings, LifecycleEvent},
+    PollWord, Slot,
+    control::Phase,
+};
 use crate::{
     StopCause,
     policy::{BackoffDelay, FuseReading, RestartType},
+    real_time::Moment,
 };
 
 /// What the layers around a run tell, keep and ask.
@@ -52,8 +57,39 @@ impl Slot {
         }
     }
 
-    pub(crate) fn note_poll(&self, took: Duration, slow: bool) {
-        self.polls.note(took, slow);
+    pub(crate) fn note_poll(&self, nanos: u64, slow: bool) {
+        self.polls.note(nanos, slow);
+    }
+
+    pub(crate) fn poll_word(&self) -> &PollWord {
+        &self.poll
+    }
+
+    /// Tells, once, that the poll now running has been running for too long. Answers of which run it is,
+    /// and how long it has.
+    pub(crate) fn note_stuck(&self, now: Moment, after: Duration) -> Option<(u64, Duration)> {
+        self.poll.overdue(now.nanos(), after)?;
+        let mut control = match self.control.try_lock() {
+            Ok(control) => control,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // It may be this very poll that holds the lock; who looks at all children waits for none.
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        // Not after the run's end has been told.
+        if control.phase != Phase::Active {
+            return None;
+        }
+        let lasts = self.poll.report(now.nanos(), after)?;
+        let since = control.since;
+        self.record(&mut control, &[LifecycleEvent::Stuck { lasts }]);
+        // It is no other status.
+        control.since = since;
+        Some((control.generation, lasts))
+    }
+
+    pub(super) fn stuck(&self) -> Option<Duration> {
+        let since = self.poll.stuck_since()?;
+        Some(Duration::from_nanos(Moment::at(since).elapsed()))
     }
 
     pub(crate) fn counts(&self, generation: u64, completed: bool) -> bool {

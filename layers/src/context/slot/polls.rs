@@ -15,8 +15,7 @@ pub(super) struct Polls {
 }
 
 impl Polls {
-    pub(super) fn note(&self, took: Duration, slow: bool) {
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+    pub(super) fn note(&self, nanos: u64, slow: bool) {
         self.count.fetch_add(1, Ordering::Relaxed);
         self.busy_nanos.fetch_add(nanos, Ordering::Relaxed);
         self.longest_nanos.fetch_max(nanos, Ordering::Relaxed);

@@ -1,7 +1,4 @@
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -65,52 +62,9 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     }
 }
 
-/// Generation and stop cause of the current run in one word, so that `is_cancelled` takes no lock.
-/// Written with the control locked.
-pub(super) struct StopWord(AtomicU64);
-
-impl StopWord {
-    /// The low bits: 0 runs, a [`StopCause`], or this.
-    const OVER: u64 = 0xF;
-    const CAUSE_BITS: u32 = 4;
-
-    /// Of a run that has ended, or of none.
-    pub(super) fn new(generation: u64) -> Self {
-        Self(AtomicU64::new(generation << Self::CAUSE_BITS | Self::OVER))
-    }
-
-    pub(super) fn runs(&self, generation: u64) {
-        self.store(generation, 0);
-    }
-
-    pub(super) fn stops(&self, generation: u64, cause: StopCause) {
-        self.store(generation, cause as u64);
-    }
-
-    pub(super) fn over(&self, generation: u64) {
-        self.store(generation, Self::OVER);
-    }
-
-    fn store(&self, generation: u64, bits: u64) {
-        self.0
-            .store(generation << Self::CAUSE_BITS | bits, Ordering::Release);
-    }
-
-    pub(super) fn is_cancelled(&self, generation: u64) -> bool {
-        self.0.load(Ordering::Acquire) != generation << Self::CAUSE_BITS
-    }
-
-    pub(super) fn cause(&self, generation: u64) -> Option<StopCause> {
-        let word = self.0.load(Ordering::Acquire);
-        (word >> Self::CAUSE_BITS == generation)
-            .then(|| StopCause::from_bits(word & Self::OVER))
-            .flatten()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::stop_word::StopWord, *};
 
     #[test]
     fn a_stop_ends_at_the_sooner_of_grace_and_deadline_and_no_extension_passes_the_cap() {
