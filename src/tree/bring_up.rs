@@ -309,6 +309,8 @@ impl Scope {
                     .gate()
                     .end(StopCause::Removal, self.stop_request(child));
                 match self.settle(child, generation).await {
+                    // In a shutdown it is accounted for like the others.
+                    true if self.tree().is_closing() => {}
                     // Its own task may have been aborted, and not come to that.
                     true => self.forget(child),
                     false => self.dismiss(child),
