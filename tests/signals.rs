@@ -16,6 +16,7 @@ use rust_supervisor::{
     TaskContext, ms, secs,
 };
 
+const READY_AFTER: &str = "SUPERVISOR_SIGNALS_READY_AFTER";
 const PLAY: &str = "SUPERVISOR_SIGNALS_TEST";
 
 /// A program under test: its lines as they come, and whether it is over.
@@ -27,9 +28,14 @@ struct Program {
 impl Program {
     /// This executable with only `program` in it, playing the part.
     fn start(part: &str) -> Self {
+        Self::start_at(part, 0)
+    }
+
+    fn start_at(part: &str, ready_after: u64) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "program", "--nocapture", "--test-threads=1"])
             .env(PLAY, part)
+            .env(READY_AFTER, ready_after.to_string())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -40,9 +46,7 @@ impl Program {
     }
 
     fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status();
-        assert!(sent.unwrap().success());
+        signal(self.child.id(), name);
     }
 
     /// The next line of ours.
@@ -52,7 +56,11 @@ impl Program {
 
     /// All lines to its end.
     fn rest(&self) -> Vec<String> {
-        let next = || self.lines.recv_timeout(Duration::from_secs(30)).ok();
+        let next = || match self.lines.recv_timeout(Duration::from_secs(30)) {
+            Ok(line) => Some(line),
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("it does not end"),
+        };
         std::iter::from_fn(next).collect()
     }
 
@@ -79,6 +87,35 @@ fn read(stdout: ChildStdout, send: &mpsc::Sender<String>) {
             return;
         }
     }
+}
+
+fn signal(pid: u32, name: &str) {
+    let pid = pid.to_string();
+    let sent = Command::new("kill").args(["-s", name, &pid]).status();
+    assert!(sent.unwrap().success());
+}
+
+fn ready_after() -> Duration {
+    let micros = std::env::var(READY_AFTER).unwrap();
+    Duration::from_micros(micros.parse().unwrap())
+}
+
+/// A shell that waits for a line on its input to interrupt this process: nearly at once.
+fn interrupts_soon() {
+    use std::io::Write;
+
+    let interrupt = format!("echo up; read line; kill -INT {}", std::process::id());
+    let mut shell = Command::new("sh")
+        .args(["-c", &interrupt])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut up = String::new();
+    BufReader::new(shell.stdout.take().unwrap())
+        .read_line(&mut up)
+        .unwrap();
+    writeln!(shell.stdin.take().unwrap()).unwrap();
 }
 
 fn say(what: &str) {
@@ -134,6 +171,22 @@ fn program() {
             });
         }
         "deaf" => verdict(&Supervisor::run(tree.child(deaf("b"))).unwrap()),
+        "as it has started" => {
+            let b = ChildSpec::worker("b", |ctx: TaskContext| async move {
+                interrupts_soon();
+                let now = std::time::Instant::now();
+                while now.elapsed() < ready_after() {}
+                ctx.mark_ready();
+                ctx.cancelled().await;
+                say("b asked");
+                pending::<()>().await;
+            });
+            let b = b.readiness(ReadinessPolicy::Explicit).grace(secs(3600));
+            match Supervisor::run(tree.child(b)) {
+                Ok(report) => verdict(&report),
+                Err(error) => say(&error.to_string()),
+            }
+        }
         "starting" => {
             let never = polite("b").readiness(ReadinessPolicy::Explicit);
             let error = Supervisor::run(tree.child(never)).unwrap_err();
@@ -202,6 +255,17 @@ fn a_second_signal_aborts_what_has_not_ended() {
     let said = program.rest();
     for line in ["ShutDown clean true", "/b Aborted"] {
         assert!(said.iter().any(|said| said == line), "{said:?}");
+    }
+}
+
+/// Whether the first came before or after the start was over cannot be told, and need not be.
+#[test]
+fn a_second_signal_aborts_when_the_first_came_as_the_last_child_had_started() {
+    for micros in (0..1000).step_by(50) {
+        let program = Program::start_at("as it has started", micros);
+        while program.line() != "b asked" {}
+        program.signal("INT");
+        assert!(program.ended_well());
     }
 }
 

@@ -73,12 +73,12 @@ impl Supervisor {
             let mut start = std::pin::pin!(Self::start(spec));
             let handle = tokio::select! {
                 started = &mut start => started?,
-                () = signals.next() => {
+                _ = signals.next() => {
                     stop.cancel();
                     tokio::select! {
                         started = &mut start => started?,
                         // The runtime's teardown aborts what there is.
-                        () = signals.next() => return Err(SupervisorError::StartStopped),
+                        _ = signals.next() => return Err(SupervisorError::StartStopped),
                     }
                 }
             };

@@ -21,31 +21,51 @@ impl SupervisorHandle {
     pub(super) async fn end_on(&self, signals: &mut Signals) -> RuntimeExitReport {
         let ended = self.ended();
         let mut ended = std::pin::pin!(ended);
-        let mut asked = false;
         loop {
             tokio::select! {
                 report = &mut ended => return report,
-                () = signals.next() => {
-                    if std::mem::replace(&mut asked, true) {
-                        self.tree().limit(Instant::now());
-                    } else {
+                nth = signals.next() => match nth {
+                    1 => {
                         self.tree().request_shutdown(None);
                     }
+                    _ => self.tree().limit(Instant::now()),
                 }
             }
         }
     }
 }
 
-#[cfg(unix)]
+/// The signals that end a program, counted: the first may have come before there was a handle.
 pub(super) struct Signals {
+    sources: Sources,
+    heard: u32,
+}
+
+impl Signals {
+    pub(super) fn listen() -> Result<Self, SupervisorError> {
+        Ok(Self {
+            sources: Sources::listen()?,
+            heard: 0,
+        })
+    }
+
+    /// Waits for the next one; which it is, from 1.
+    pub(super) async fn next(&mut self) -> u32 {
+        self.sources.next().await;
+        self.heard = self.heard.saturating_add(1);
+        self.heard
+    }
+}
+
+#[cfg(unix)]
+struct Sources {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
-impl Signals {
-    pub(super) fn listen() -> Result<Self, SupervisorError> {
+impl Sources {
+    fn listen() -> Result<Self, SupervisorError> {
         use tokio::signal::unix::{SignalKind, signal};
 
         let listen =
@@ -56,7 +76,7 @@ impl Signals {
         })
     }
 
-    pub(super) async fn next(&mut self) {
+    async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -65,15 +85,15 @@ impl Signals {
 }
 
 #[cfg(not(unix))]
-pub(super) struct Signals;
+struct Sources;
 
 #[cfg(not(unix))]
-impl Signals {
-    pub(super) fn listen() -> Result<Self, SupervisorError> {
+impl Sources {
+    fn listen() -> Result<Self, SupervisorError> {
         Ok(Self)
     }
 
-    pub(super) async fn next(&mut self) {
+    async fn next(&mut self) {
         // Where Ctrl-C cannot be listened to there is no signal to wait for.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
