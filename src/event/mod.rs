@@ -1,11 +1,11 @@
 //! What happened: one event type, the journal that remembers it, subscriptions that read it.
 
-mod journal;
 mod kind;
 mod log;
+mod ring;
 mod stream;
 
-pub(crate) use journal::{Journal, Origin};
 pub use kind::{EventKind, SupervisorEvent, TreeEvent};
 pub(crate) use log::log;
+pub(crate) use ring::{Origin, Ring};
 pub use stream::{EventItem, EventStream};

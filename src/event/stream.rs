@@ -11,7 +11,7 @@ use tokio::sync::futures::OwnedNotified;
 
 use super::{
     SupervisorEvent,
-    journal::{Journal, Read},
+    ring::{Read, Ring},
 };
 
 /// What a subscriber reads.
@@ -46,7 +46,7 @@ impl EventItem {
 ///
 /// Dropping a future of [`next`](Self::next) loses nothing.
 pub struct EventStream {
-    journal: Arc<Journal>,
+    journal: Arc<Ring>,
     next: u64,
     /// The journal's head when it was taken: what lies before is history, and not lag.
     since: u64,
@@ -55,7 +55,7 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    pub(crate) fn new(journal: Arc<Journal>, next: u64) -> Self {
+    pub(crate) fn new(journal: Arc<Ring>, next: u64) -> Self {
         Self {
             since: journal.head(),
             journal,

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Child;
 use crate::{
-    event::{Journal, Origin, TreeEvent, log},
+    event::{Origin, Ring, TreeEvent, log},
     meta::CommandMeta,
     shutdown::{ChildShutdown, ChildShutdownStatus, ShutdownStage},
     spec::{SupervisorPath, SupervisorSpec},
@@ -21,7 +21,7 @@ use crate::{
 
 /// What all supervisors of one tree share.
 pub(crate) struct Tree {
-    pub(crate) journal: Arc<Journal>,
+    pub(crate) journal: Arc<Ring>,
     instances: AtomicU64,
     depth: AtomicU32,
     closing: AtomicBool,
@@ -49,7 +49,7 @@ impl Tree {
     pub(crate) fn new(spec: &SupervisorSpec) -> Arc<Self> {
         let settings = &spec.tree;
         Arc::new(Self {
-            journal: Arc::new(Journal::new(
+            journal: Arc::new(Ring::new(
                 settings.journal_capacity,
                 settings.event_channel_capacity,
             )),

@@ -14,7 +14,7 @@ use super::{EventKind, SupervisorEvent};
 use crate::spec::SupervisorPath;
 
 /// The tree's memory: a ring of compact records under one sequence.
-pub(crate) struct Journal {
+pub(crate) struct Ring {
     epoch: Arc<str>,
     born: Instant,
     born_at: SystemTime,
@@ -23,12 +23,12 @@ pub(crate) struct Journal {
     reach: u64,
     /// The sequence of the last record; readable without the lock.
     head: AtomicU64,
-    ring: Mutex<Ring>,
+    ring: Mutex<Records>,
     grown: Arc<Notify>,
 }
 
 #[derive(Default)]
-struct Ring {
+struct Records {
     records: VecDeque<Record>,
     closed: bool,
 }
@@ -75,7 +75,7 @@ pub(super) enum Read {
     Closed,
 }
 
-impl Journal {
+impl Ring {
     const BATCH: usize = 64;
 
     pub(crate) fn new(capacity: usize, reach: usize) -> Self {
@@ -207,7 +207,7 @@ impl Journal {
         }
     }
 
-    fn ring(&self) -> MutexGuard<'_, Ring> {
+    fn ring(&self) -> MutexGuard<'_, Records> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
