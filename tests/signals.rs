@@ -116,6 +116,7 @@ fn interrupts_soon() {
         .read_line(&mut up)
         .unwrap();
     writeln!(shell.stdin.take().unwrap()).unwrap();
+    std::thread::spawn(move || shell.wait());
 }
 
 fn say(what: &str) {
@@ -174,8 +175,8 @@ fn program() {
         "as it has started" => {
             let b = ChildSpec::worker("b", |ctx: TaskContext| async move {
                 interrupts_soon();
-                let now = std::time::Instant::now();
-                while now.elapsed() < ready_after() {}
+                let until = tokio::time::Instant::now() + ready_after();
+                while tokio::time::Instant::now() < until {}
                 ctx.mark_ready();
                 ctx.cancelled().await;
                 say("b asked");

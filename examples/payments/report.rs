@@ -24,8 +24,10 @@ pub struct Report {
     seconds: f64,
     children: BTreeMap<String, Child>,
     supervisors: BTreeMap<String, Group>,
-    /// Over all children.
+    /// Over all children that are there at the end.
     exits: Exits,
+    /// Over the replicas that are there no more, by the events.
+    exits_of_removed: Exits,
     restarts: u64,
     /// Events that came too late to be seen.
     events_missed: u64,
@@ -71,7 +73,8 @@ pub struct ExitCounter(JoinHandle<Counted>);
 
 #[derive(Default)]
 pub struct Counted {
-    exits: BTreeMap<String, Exits>,
+    /// By path, and by instance: a replica that was removed may have come again.
+    exits: BTreeMap<(String, u64), Exits>,
     last_failures: BTreeMap<String, String>,
     missed: u64,
 }
@@ -93,7 +96,7 @@ impl ExitCounter {
                             }
                             *counted
                                 .exits
-                                .entry(path)
+                                .entry((path, event.instance))
                                 .or_default()
                                 .entry(exit)
                                 .or_default() += 1;
@@ -134,12 +137,19 @@ impl Report {
             .filter_map(|node| Some((node.path.to_string(), Group::new(node)?)))
             .collect();
         let mut exits = Exits::new();
-        for (exit, count) in children.values().flat_map(|child| &child.exits) {
-            *exits.entry(*exit).or_default() += count;
+        let mut events_agree = true;
+        let mut left = counted.exits.clone();
+        for node in state.iter() {
+            let path = node.path.to_string();
+            let by_events = left.remove(&(path.clone(), node.instance));
+            if let Some(child) = children.get(&path) {
+                add(&mut exits, &child.exits);
+                events_agree &= child.exits == by_events.unwrap_or_default();
+            }
         }
-        let events_agree = children.iter().all(|(path, child)| {
-            child.exits == counted.exits.get(path).cloned().unwrap_or_default()
-        });
+        let mut exits_of_removed = Exits::new();
+        left.values()
+            .for_each(|more| add(&mut exits_of_removed, more));
         let connection = Connection::default();
         connection.open(&shop.database_file())?;
         let receipts = read_receipts(&shop.receipts_file())?;
@@ -149,6 +159,7 @@ impl Report {
             children,
             supervisors,
             exits,
+            exits_of_removed,
             events_missed: counted.missed,
             events_agree,
             orders: Orders {
@@ -164,6 +175,12 @@ impl Report {
     pub fn orders_safe(&self) -> bool {
         let audit = &self.orders.audit;
         audit.lost == 0 && audit.pending == 0 && self.imbalance.is_none()
+    }
+}
+
+fn add(sum: &mut Exits, more: &Exits) {
+    for (exit, count) in more {
+        *sum.entry(*exit).or_default() += count;
     }
 }
 
