@@ -192,6 +192,99 @@ async fn a_restart_is_told_step_by_step_under_the_sequence_of_its_exit() {
     );
 }
 
+/// What is tied to an event, with the paths.
+fn tied_to(tree: &TestTree, sequence: u64) -> Vec<String> {
+    let tied = |event: &SupervisorEvent| event.correlation_id == Some(sequence);
+    let events = history(tree);
+    let told = events.iter().filter(|event| tied(event));
+    told.map(|event| format!("{} {}", event.path, name(event)))
+        .collect()
+}
+
+/// The sequence of the first event of that name and path after another.
+fn sequence_of(tree: &TestTree, path: &str, wanted: &str, after: u64) -> u64 {
+    let events = history(tree);
+    let found = events
+        .iter()
+        .find(|event| event.sequence > after && event.path == path.into() && name(event) == wanted);
+    found
+        .unwrap_or_else(|| panic!("no {wanted} of {path}"))
+        .sequence
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_restart_is_tied_to_the_exit_it_follows_in_all_its_members_and_below() {
+    let board = Switchboard::new();
+    let below = SupervisorSpec::one_for_one("n").child(board.child("x"));
+    let spec = SupervisorSpec::one_for_all("t")
+        .child(board.child("a").backoff(steady(100)))
+        .supervisor(below)
+        .child(board.child("b").temporary());
+    let tree = TestTree::start(spec).await;
+    board.fail("a");
+    tree.until_running("a", 2).await;
+    tree.until_running("n/x", 2).await;
+    tree.until_event(|event| name(event) == "group_restart_ended")
+        .await;
+    let exit = sequence_of(&tree, "/a", "exited", 0);
+    let mut told = tied_to(&tree, exit);
+    told.retain(|told| !told.ends_with("restart_decided") && !told.ends_with("fuse_charged"));
+    assert_eq!(
+        told,
+        [
+            "/a exited",
+            "/ group_restart_begun",
+            "/b exited",
+            "/b removed",
+            "/n/x exited",
+            "/n exited",
+            "/a starting",
+            "/a ready",
+            "/n starting",
+            "/n ready",
+            "/ group_restart_ended",
+            "/n/x starting",
+            "/n/x ready",
+        ]
+    );
+    // What comes next is its own cause.
+    board.fail("x");
+    tree.until_running("n/x", 3).await;
+    let next = sequence_of(&tree, "/n/x", "exited", exit + 10);
+    assert_eq!(tied_to(&tree, next).len(), 6);
+    tree.shutdown_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_escalation_is_tied_to_the_exit_too_many_up_to_the_restart_that_follows() {
+    let board = Switchboard::new();
+    let tight = SupervisorSpec::one_for_one("n")
+        .intensity(0, secs(10))
+        .child(board.child("x").no_fuse().backoff(steady(0)));
+    let spec = SupervisorSpec::one_for_one("t").supervisor(tight);
+    let tree = TestTree::start(spec).await;
+    board.fail("x");
+    tree.until_running("n/x", 2).await;
+    tree.until_running("n", 2).await;
+    let exit = sequence_of(&tree, "/n/x", "exited", 0);
+    let mut told = tied_to(&tree, exit);
+    told.retain(|told| !told.ends_with("restart_decided"));
+    assert_eq!(
+        told,
+        [
+            "/n/x exited",
+            "/n intensity_exceeded",
+            "/n escalated",
+            "/n exited",
+            "/n starting",
+            "/n ready",
+            "/n/x starting",
+            "/n/x ready",
+        ]
+    );
+    tree.shutdown_clean().await;
+}
+
 /// What followed from the last command of that name, with the paths.
 fn consequences(tree: &TestTree, command: &str) -> Vec<String> {
     let events = history(tree);

@@ -50,7 +50,7 @@ impl Owner for Nobody {
         false
     }
 
-    fn decided(&self, _: RunId<'_>, _: &RestartDecision) {}
+    fn decided(&self, _: RunId<'_>, _: &RestartDecision, _: u64) {}
 }
 
 /// The first run of a child that has to say when it is ready.

@@ -7,12 +7,16 @@ use supervisor_layers::{
 
 use tokio::time::Instant;
 
-use super::{Child, Scope, core::Notice, strategy};
+use super::{
+    Child, Scope,
+    core::{GiveUp, Notice},
+    strategy,
+};
 use crate::{event::TreeEvent, spec::SupervisionStrategy};
 
 impl Scope {
     /// Starts all children again in order, retrying under the limits; an error is the limits' end.
-    pub(super) async fn bring_up_again(self: &Arc<Self>) -> Result<(), Arc<str>> {
+    pub(super) async fn bring_up_again(self: &Arc<Self>) -> Result<(), GiveUp> {
         let members = self.children();
         for child in &members {
             // Runs of a life that was dropped may take their time to end.
@@ -22,6 +26,7 @@ impl Scope {
                 gate.hold_for_group(true);
                 true
             });
+            child.gate().correlate(self.core.cause());
             // How its last life ended is no matter of this one.
             child.regroup();
         }
@@ -142,7 +147,7 @@ impl Scope {
         instance: u64,
         generation: u64,
         delay: Duration,
-    ) -> Result<(), Arc<str>> {
+    ) -> Result<(), GiveUp> {
         match self.waiting(instance, generation) {
             Some(failed) => self.run_group(Vec::new(), Some((failed, delay))).await,
             None => Ok(()),
@@ -173,15 +178,16 @@ impl Scope {
         self: &Arc<Self>,
         mut members: Vec<Arc<Child>>,
         mut failure: Option<(Arc<Child>, Duration)>,
-    ) -> Result<(), Arc<str>> {
+    ) -> Result<(), GiveUp> {
         let mut begun = false;
         let mut delay = Duration::ZERO;
         let mut since = Instant::now();
         loop {
             if let Some((failed, own_delay)) = failure {
                 if !self.core.charge_intensity() {
-                    return Err(self.core.exceeded());
+                    return Err(self.core.exceeded(failed.gate().correlation()));
                 }
+                self.core.acts_because(failed.gate().correlation());
                 let in_group = strategy::group(self.strategy, failed.ctx.instance());
                 let mut group = self.group_of(&failed);
                 delay = delay.saturating_sub(since.elapsed()).max(own_delay);
@@ -215,7 +221,9 @@ impl Scope {
                 () = self.start_in_order(&members, delay) => {
                     if begun {
                         let started = members.iter().filter(|child| child.gate().is_active()).count();
-                        self.core.record(TreeEvent::GroupRestartEnded { started }, 0);
+                        let ended = TreeEvent::GroupRestartEnded { started };
+                        self.core.record(ended, self.core.cause());
+                        self.core.acts_because(0);
                     }
                     return Ok(());
                 }
@@ -231,11 +239,11 @@ impl Scope {
             members,
             delay,
         };
-        self.core.record(begun, 0);
+        self.core.record(begun, self.core.cause());
     }
 
     /// The next child that wishes a group restart; an escalation ends the group.
-    async fn next_failure(&self) -> Result<(Arc<Child>, Duration), Arc<str>> {
+    async fn next_failure(&self) -> Result<(Arc<Child>, Duration), GiveUp> {
         loop {
             match self.core.next_group_notice().await {
                 Notice::Restart {
@@ -247,7 +255,7 @@ impl Scope {
                         return Ok((failed, delay));
                     }
                 }
-                Notice::Escalate { reason } => return Err(reason),
+                Notice::Escalate(give_up) => return Err(give_up),
                 Notice::SignificantEnded | Notice::Stirred => {}
             }
         }
@@ -328,6 +336,15 @@ impl Scope {
         }
     }
 
+    /// What the stops and starts of now are a consequence of: the tree's shutdown, or what the supervisor
+    /// acts on.
+    fn cause(&self) -> u64 {
+        match self.tree().correlation() {
+            0 => self.core.cause(),
+            shutdown => shutdown,
+        }
+    }
+
     /// How a run is stopped whose stack brings no grace of its own.
     pub(crate) fn stop_request(&self, child: &Child) -> StopRequest {
         let own = child.scope().is_some() || child.gate().grace().is_some();
@@ -335,7 +352,7 @@ impl Scope {
         StopRequest {
             deadline,
             cap: Some(self.tree().stop_cap()),
-            correlation: self.tree().correlation(),
+            correlation: self.cause(),
         }
     }
 }

@@ -2,7 +2,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -31,6 +31,8 @@ pub(crate) struct ScopeCore {
     intensity: Mutex<SlidingLog>,
     notices: Mutex<VecDeque<Notice>>,
     noticed: Notify,
+    /// What the supervisor does now is a consequence of; 0 for nothing.
+    cause: AtomicU64,
     /// Somebody waits for a held sibling: whatever happens to a child may be what they wait for.
     dependants_wait: AtomicBool,
 }
@@ -45,11 +47,18 @@ pub(super) enum Notice {
         delay: Duration,
     },
     /// The supervisor is to give up.
-    Escalate { reason: Arc<str> },
+    Escalate(GiveUp),
     /// A significant child ended by itself.
     SignificantEnded,
     /// Something happened that dependants of a held child may have waited for.
     Stirred,
+}
+
+/// Why a supervisor is to give up, and what that is a consequence of.
+#[derive(Debug, Clone)]
+pub(super) struct GiveUp {
+    pub(super) reason: Arc<str>,
+    pub(super) correlation: u64,
 }
 
 impl ScopeCore {
@@ -62,8 +71,18 @@ impl ScopeCore {
             intensity: Mutex::default(),
             notices: Mutex::default(),
             noticed: Notify::new(),
+            cause: AtomicU64::new(0),
             dependants_wait: AtomicBool::new(false),
         }
+    }
+
+    /// What the supervisor does from now on is a consequence of this.
+    pub(super) fn acts_because(&self, correlation: u64) {
+        self.cause.store(correlation, Ordering::Relaxed);
+    }
+
+    pub(super) fn cause(&self) -> u64 {
+        self.cause.load(Ordering::Relaxed)
     }
 
     pub(super) fn notify(&self, notice: Notice) {
@@ -100,7 +119,7 @@ impl ScopeCore {
     ///
     /// As [`next_notice`](Self::next_notice).
     pub(super) async fn next_group_notice(&self) -> Notice {
-        self.next_where(|notice| matches!(notice, Notice::Restart { .. } | Notice::Escalate { .. }))
+        self.next_where(|notice| matches!(notice, Notice::Restart { .. } | Notice::Escalate(_)))
             .await
     }
 
@@ -147,19 +166,22 @@ impl ScopeCore {
         self.tree.record(&self.path, event, correlation)
     }
 
-    pub(super) fn exceeded(&self) -> Arc<str> {
+    pub(super) fn exceeded(&self, correlation: u64) -> GiveUp {
         self.record(
             TreeEvent::IntensityExceeded {
                 restarts: self.limit.failures,
                 period: self.limit.window,
             },
-            0,
+            correlation,
         );
-        format!(
+        let reason = format!(
             "intensity exceeded: more than {} restarts in {:?}",
             self.limit.failures, self.limit.window
-        )
-        .into()
+        );
+        GiveUp {
+            reason: reason.into(),
+            correlation,
+        }
     }
 }
 
@@ -181,7 +203,7 @@ impl Owner for ScopeCore {
         self.tree.is_closing()
     }
 
-    fn decided(&self, run: RunId<'_>, decision: &RestartDecision) {
+    fn decided(&self, run: RunId<'_>, decision: &RestartDecision, correlation: u64) {
         // Nothing restarts any more, and the siblings stop when it is their turn.
         if self.tree.is_closing() {
             return;
@@ -193,8 +215,8 @@ impl Owner for ScopeCore {
                 delay,
             }),
             RestartAction::Escalate => {
-                let reason = self.exceeded();
-                self.notify(Notice::Escalate { reason });
+                let give_up = self.exceeded(correlation);
+                self.notify(Notice::Escalate(give_up));
             }
             _ => {}
         }

@@ -6,7 +6,10 @@ use supervisor_layers::{
     task::catch_panic,
 };
 
-use super::{Child, Scope, core::Notice};
+use super::{
+    Child, Scope,
+    core::{GiveUp, Notice},
+};
 use crate::spec::{AutoShutdown, BoxedChild, OnFuseBlown};
 
 /// Starts the child's task.
@@ -123,7 +126,11 @@ fn after_life(scope: &Scope, child: &Child, result: &Result<(), TaskFailure>) ->
         };
         if escalates {
             let reason = format!("{}: {failure}", child.path()).into();
-            scope.core.notify(Notice::Escalate { reason });
+            let correlation = gate.correlation();
+            scope.core.notify(Notice::Escalate(GiveUp {
+                reason,
+                correlation,
+            }));
         }
     }
     if child.significant && !never_started {

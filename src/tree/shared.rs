@@ -250,7 +250,11 @@ impl Tree {
         } else {
             ChildShutdownStatus::Graceful
         };
-        self.announce(child, TreeEvent::ChildShutdown { status });
+        self.tell(
+            child,
+            TreeEvent::ChildShutdown { status },
+            self.correlation(),
+        );
         lock(&self.ended).push(ChildShutdown {
             path: child.path(),
             generation: child.gate().generation(),
@@ -296,6 +300,10 @@ impl Tree {
 
     /// Records something about a child that is no step of its run.
     pub(super) fn announce(&self, child: &Child, event: TreeEvent) {
+        self.tell(child, event, child.gate().correlation());
+    }
+
+    fn tell(&self, child: &Child, event: TreeEvent, correlation: u64) {
         let path = child.path().shared();
         let origin = Origin {
             path: &path,
@@ -303,8 +311,7 @@ impl Tree {
             generation: child.gate().generation(),
             attempt: 0,
         };
-        self.journal
-            .append(origin, [event], child.gate().correlation());
+        self.journal.append(origin, [event], correlation);
     }
 
     /// Records that a command came in; its sequence ties the consequences to it.

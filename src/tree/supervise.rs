@@ -8,7 +8,10 @@ use std::{
 use supervisor_layers::{FailureKind, StopCause, TaskContext, TaskFailure, context::StopRequest};
 use tower_service::Service;
 
-use super::{Scope, core::Notice};
+use super::{
+    Scope,
+    core::{GiveUp, Notice},
+};
 use crate::{
     event::TreeEvent,
     spec::{AutoShutdown, EscalationPolicy},
@@ -56,6 +59,7 @@ pub(super) async fn supervise(scope: Arc<Scope>, ctx: TaskContext) -> Result<(),
                 scope.tree().note_started();
             }
             ctx.mark_ready();
+            scope.core.acts_because(0);
             attend(&scope, &ctx).await
         }
         Some(Err(failure)) => Err(failure),
@@ -65,6 +69,7 @@ pub(super) async fn supervise(scope: Arc<Scope>, ctx: TaskContext) -> Result<(),
     if scope.path().is_root() && !ctx.gate().is_held() {
         scope.tree().end_by_itself();
     }
+    scope.core.acts_because(ctx.gate().correlation());
     scope.take_down_all().await;
     life.over = true;
     result
@@ -77,6 +82,7 @@ async fn begin(
 ) -> Option<Result<(), TaskFailure>> {
     scope.core.forget_notices();
     scope.core.reset_intensity();
+    scope.core.acts_because(ctx.gate().correlation());
     scope.set_live(true);
     if first {
         for child in scope.children() {
@@ -89,7 +95,7 @@ async fn begin(
         return ctx.run_until_cancelled(scope.bring_up_first()).await;
     }
     let begun = ctx.run_until_cancelled(scope.bring_up_again()).await?;
-    Some(begun.map_err(|reason| give_up(scope, ctx, &reason)))
+    Some(begun.map_err(|why| give_up(scope, ctx, &why)))
 }
 
 /// Waits for what concerns siblings; an exit that a child's own task takes care of never comes by here.
@@ -109,24 +115,26 @@ async fn attend(scope: &Arc<Scope>, ctx: &TaskContext) -> Result<(), TaskFailure
                 match ctx.run_until_cancelled(restart).await {
                     None => return Ok(()),
                     Some(Ok(())) => {}
-                    Some(Err(reason)) => return Err(give_up(scope, ctx, &reason)),
+                    Some(Err(why)) => return Err(give_up(scope, ctx, &why)),
                 }
             }
-            Notice::Escalate { reason } => return Err(give_up(scope, ctx, &reason)),
+            Notice::Escalate(why) => return Err(give_up(scope, ctx, &why)),
             Notice::SignificantEnded if scope.is_done() => return Ok(()),
             Notice::SignificantEnded | Notice::Stirred => {}
         }
     }
 }
 
-fn give_up(scope: &Scope, ctx: &TaskContext, reason: &Arc<str>) -> TaskFailure {
-    let policy = scope.escalation;
+fn give_up(scope: &Scope, ctx: &TaskContext, why: &GiveUp) -> TaskFailure {
+    let (policy, reason) = (scope.escalation, &why.reason);
+    // Its own end is a consequence of the same.
+    ctx.gate().correlate(why.correlation);
     scope.core.record(
         TreeEvent::Escalated {
             policy,
             reason: reason.clone(),
         },
-        0,
+        why.correlation,
     );
     match policy {
         EscalationPolicy::EscalateToParent => {}

@@ -47,8 +47,8 @@ pub trait Owner: Any + Send + Sync {
     fn is_closing(&self) -> bool;
 
     /// Every decision, once it stands. A group restart and an escalation are the supervisor's to carry out;
-    /// what else it does with one costs each restart in place.
-    fn decided(&self, run: RunId<'_>, decision: &RestartDecision);
+    /// what else it does with one costs each restart in place. `correlation` is the exit's.
+    fn decided(&self, run: RunId<'_>, decision: &RestartDecision, correlation: u64);
 
     /// What makes the jitter of its children repeatable; a [`Backoff`](crate::Backoff)'s own seed goes before
     /// it. `None`, as it is unless said otherwise: no two processes wait alike.

@@ -141,7 +141,7 @@ impl Owner for Recorder {
         self.closing.load(Ordering::Relaxed)
     }
 
-    fn decided(&self, _: RunId<'_>, decision: &RestartDecision) {
+    fn decided(&self, _: RunId<'_>, decision: &RestartDecision, _: u64) {
         self.decisions.lock().unwrap().push(*decision);
     }
 

@@ -77,14 +77,15 @@ impl Slot {
         }));
         steps.extend(follow(&mut control, &decision, now));
         self.record(&mut control, &steps);
-        if !control.is_between_runs() || control.hold.is_some() {
+        let correlation = control.correlation;
+        if control.hold.is_some() {
             control.correlation = 0;
         }
         self.stir(&mut control);
         let run = self.run_id(&control);
         drop(control);
         if let Some(owner) = owner {
-            owner.decided(run, &decision);
+            owner.decided(run, &decision, correlation);
         }
         Some(decision)
     }
