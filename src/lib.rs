@@ -46,11 +46,14 @@ pub use control::{
     RuntimeExitReport, SupervisedTask, Supervisor, SupervisorHandle, WeakSupervisorHandle,
 };
 pub use error::SupervisorError;
-pub use event::{EventItem, EventKind, EventStream, SupervisorEvent, TreeEvent};
+pub use event::{
+    EventFilter, EventItem, EventKind, EventStream, LagLevel, Severity, SupervisorEvent, TreeEvent,
+};
 pub use shutdown::{ChildShutdownStatus, ShutdownResult, ShutdownStage};
 pub use spec::{
-    AutoShutdown, ChildSpec, DynamicChildren, EscalationPolicy, InvalidId, NewChild, OnFuseBlown,
-    ShutdownOrder, SupervisionStrategy, SupervisorPath, SupervisorSpec,
+    AutoShutdown, Backpressure, BackpressureStrategy, ChildSpec, DynamicChildren, EscalationPolicy,
+    InvalidId, NewChild, OnFuseBlown, ShutdownOrder, SupervisionStrategy, SupervisorPath,
+    SupervisorSpec,
 };
 pub use state::{NodeState, TreeState};
 /// All of the layers crate.

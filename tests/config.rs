@@ -88,6 +88,12 @@ fn changes() -> Vec<(&'static str, Value)> {
         ("observability.metrics_enabled", json!(false)),
         ("observability.slow_poll_ms", json!(7)),
         ("observability.stuck_poll_threshold_ms", json!(7)),
+        ("backpressure.strategy", json!("drop_oldest")),
+        ("backpressure.warn_threshold_pct", json!(7)),
+        ("backpressure.critical_threshold_pct", json!(90)),
+        ("backpressure.window_secs", json!(7)),
+        ("backpressure.sample_every", json!(7)),
+        ("backpressure.audit_channel_capacity", json!(7)),
         ("children.0.name", json!("other")),
         ("children.0.restart_policy", json!("transient")),
         ("children.0.significant", json!(true)),
@@ -109,13 +115,8 @@ fn changes() -> Vec<(&'static str, Value)> {
 }
 
 /// Keys that are checked when a file is loaded, and show elsewhere than in the tree.
-const NOT_IN_THE_TREE: [&str; 19] = [
+const NOT_IN_THE_TREE: [&str; 14] = [
     "include",
-    "backpressure.strategy",
-    "backpressure.warn_threshold_pct",
-    "backpressure.critical_threshold_pct",
-    "backpressure.window_secs",
-    "backpressure.audit_channel_capacity",
     "dashboard.enabled",
     "dashboard.target_id",
     "dashboard.path",

@@ -405,36 +405,6 @@ async fn restarts(tree: &TestTree, times: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_subscriber_is_told_exactly_how_much_it_missed() {
-    let board = Switchboard::new();
-    let spec = SupervisorSpec::one_for_one("t")
-        .child(board.child("a"))
-        .event_channel_capacity(10)
-        .journal_capacity(100);
-    let tree = TestTree::start(spec).await;
-    let mut events = tree.subscribe_events();
-    let before = tree.current_state().as_of;
-    restarts(&tree, 4).await;
-    let head = tree.current_state().as_of;
-    let read = at_hand(&mut events);
-    assert_eq!(
-        read[0],
-        EventItem::Gap {
-            missed: head - before - 10
-        }
-    );
-    let sequences: Vec<_> = read[1..]
-        .iter()
-        .map(|item| item.clone().event().unwrap().sequence)
-        .collect();
-    assert_eq!(sequences, Vec::from_iter(head - 9..=head));
-    // In step again, it misses nothing.
-    restarts(&tree, 1).await;
-    let read = at_hand(&mut events);
-    assert_eq!(read[0].clone().event().unwrap().sequence, head + 1);
-}
-
-#[tokio::test(start_paused = true)]
 async fn history_reaches_back_as_far_as_the_journal() {
     let board = Switchboard::new();
     let spec = SupervisorSpec::one_for_one("t")

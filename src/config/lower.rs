@@ -49,6 +49,7 @@ impl SupervisorConfig {
             .total_timeout(ms(self.shutdown.total_timeout_ms))
             .journal_capacity(self.observability.event_journal_capacity)
             .event_channel_capacity(self.supervisor.event_channel_capacity)
+            .backpressure(self.backpressure.lowered())
             .control_channel_capacity(self.supervisor.control_channel_capacity))
     }
 }

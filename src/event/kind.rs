@@ -7,6 +7,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use supervisor_layers::{LifecycleEvent, serde_millis};
 
+use super::LagLevel;
 use crate::{
     shutdown::{ChildShutdownStatus, ShutdownStage},
     spec::{EscalationPolicy, SupervisionStrategy, SupervisorPath},
@@ -161,6 +162,17 @@ pub enum TreeEvent {
         /// How far.
         stage: ShutdownStage,
     },
+    /// A subscriber is behind.
+    SubscriberLagged {
+        /// Its name.
+        subscriber: Arc<str>,
+        /// How it is seen.
+        level: LagLevel,
+        /// By how many events.
+        behind: u64,
+        /// By how many it may be before the oldest are no longer due to it.
+        capacity: u64,
+    },
     /// How a child took the shutdown.
     ChildShutdown {
         /// How.
@@ -171,6 +183,37 @@ pub enum TreeEvent {
         /// Nothing is left alive.
         clean: bool,
     },
+}
+
+impl EventKind {
+    /// What it is called in JSON, in filters and in metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Lifecycle(event) => event.name(),
+            Self::Tree(event) => event.name(),
+        }
+    }
+}
+
+impl TreeEvent {
+    /// What it is called in JSON, in filters and in metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::ChildAdded => "child_added",
+            Self::Removed => "removed",
+            Self::GroupRestartBegun { .. } => "group_restart_begun",
+            Self::GroupRestartEnded { .. } => "group_restart_ended",
+            Self::IntensityExceeded { .. } => "intensity_exceeded",
+            Self::Escalated { .. } => "escalated",
+            Self::CommandAccepted { .. } => "command_accepted",
+            Self::CommandRefused { .. } => "command_refused",
+            Self::CommandCompleted { .. } => "command_completed",
+            Self::ShutdownStageEntered { .. } => "shutdown_stage_entered",
+            Self::SubscriberLagged { .. } => "subscriber_lagged",
+            Self::ChildShutdown { .. } => "child_shutdown",
+            Self::ShutdownCompleted { .. } => "shutdown_completed",
+        }
+    }
 }
 
 mod rfc3339 {

@@ -32,6 +32,12 @@ pub(crate) fn log(path: &str, event: &TreeEvent) {
             error,
             ..
         } => warn!(target: TARGET, path, %command, %requested_by, %error, "command refused"),
+        TreeEvent::SubscriberLagged {
+            subscriber,
+            level,
+            behind,
+            capacity,
+        } => warn!(target: TARGET, %subscriber, ?level, behind, capacity, "subscriber is behind"),
         TreeEvent::ShutdownStageEntered { stage } => {
             info!(target: TARGET, ?stage, "shutdown");
         }

@@ -1,11 +1,18 @@
 //! What happened: one event type, the journal that remembers it, subscriptions that read it.
 
+mod filter;
 mod kind;
+mod lag;
 mod log;
 mod ring;
+mod severity;
 mod stream;
 
+pub use filter::EventFilter;
 pub use kind::{EventKind, SupervisorEvent, TreeEvent};
+pub(crate) use lag::Lag;
+pub use lag::LagLevel;
 pub(crate) use log::log;
 pub(crate) use ring::{Origin, Ring};
+pub use severity::Severity;
 pub use stream::{EventItem, EventStream};

@@ -10,7 +10,7 @@ use std::{
 use supervisor_layers::context::{Recorded, RunId};
 use tokio::{sync::Notify, time::Instant};
 
-use super::{EventKind, SupervisorEvent};
+use super::{EventFilter, EventKind, Lag, SupervisorEvent};
 use crate::spec::SupervisorPath;
 
 /// The tree's memory: a ring of compact records under one sequence.
@@ -19,8 +19,7 @@ pub(crate) struct Ring {
     born: Instant,
     born_at: SystemTime,
     capacity: usize,
-    /// How far behind a reader may be.
-    reach: u64,
+    pub(crate) lag: Lag,
     /// The sequence of the last record; readable without the lock.
     head: AtomicU64,
     ring: Mutex<Records>,
@@ -65,8 +64,11 @@ impl<'a> From<RunId<'a>> for Origin<'a> {
 
 /// What a reader finds at its cursor.
 pub(super) enum Read {
-    /// Events from the cursor on.
-    Events(VecDeque<SupervisorEvent>),
+    /// Events from the cursor on, and where to go on.
+    Events {
+        batch: VecDeque<SupervisorEvent>,
+        next: u64,
+    },
     /// Nothing yet.
     Empty,
     /// So many are no longer to be had; the cursor is to go on from there.
@@ -75,16 +77,27 @@ pub(super) enum Read {
     Closed,
 }
 
-impl Ring {
-    const BATCH: usize = 64;
+/// What a reader wants; as it is made, all there is.
+#[derive(Default)]
+pub(super) struct Selection {
+    pub(super) filter: EventFilter,
+    /// How far behind it may be in what came after `since`.
+    pub(super) reach: Option<u64>,
+    pub(super) since: u64,
+}
 
-    pub(crate) fn new(capacity: usize, reach: usize) -> Self {
+impl Ring {
+    /// How many events are read at once, and how many are looked at for those.
+    const BATCH: usize = 64;
+    const SCAN: usize = 4 * Self::BATCH;
+
+    pub(crate) fn new(capacity: usize, lag: Lag) -> Self {
         Self {
             epoch: epoch().into(),
             born: Instant::now(),
             born_at: SystemTime::now(),
             capacity: capacity.max(1),
-            reach: u64::try_from(reach.max(1)).unwrap_or(u64::MAX),
+            lag,
             head: AtomicU64::new(0),
             ring: Mutex::default(),
             grown: Arc::default(),
@@ -142,6 +155,7 @@ impl Ring {
         self.head.store(sequence, Ordering::Release);
         drop(ring);
         self.grown.notify_waiters();
+        self.lag.grown(sequence);
         Recorded {
             sequence,
             correlation,
@@ -158,9 +172,9 @@ impl Ring {
         self.grown.clone()
     }
 
-    /// A reader may be as far behind as the ring holds in what it found, and as `reach` in what came after
-    /// `since`.
-    pub(super) fn read(&self, next: u64, since: u64) -> Read {
+    /// What there is for a reader from `next` on. Nobody has to wait for long for who reads: it looks at a
+    /// part of the ring only, whatever it is looking for.
+    pub(super) fn read(&self, next: u64, wanted: &Selection) -> Read {
         let ring = self.ring();
         let head = self.head.load(Ordering::Relaxed);
         if next > head {
@@ -171,9 +185,9 @@ impl Ring {
             };
         }
         let first = head + 1 - ring.records.len() as u64;
-        let reachable = match next > since {
-            true => first.max((head + 1).saturating_sub(self.reach)),
-            false => first,
+        let reachable = match wanted.reach {
+            Some(reach) if next > wanted.since => first.max((head + 1).saturating_sub(reach)),
+            _ => first,
         };
         if next < reachable {
             return Read::Gap {
@@ -182,13 +196,18 @@ impl Ring {
             };
         }
         let skip = usize::try_from(next - first).unwrap_or(usize::MAX);
-        let records = ring.records.iter().skip(skip).take(Self::BATCH);
-        Read::Events(
-            records
-                .zip(next..)
-                .map(|(record, sequence)| self.expand(record, sequence))
-                .collect(),
-        )
+        let mut batch = VecDeque::new();
+        let mut end = next;
+        for record in ring.records.iter().skip(skip).take(Self::SCAN) {
+            if wanted.filter.passes(&record.path, &record.kind) {
+                batch.push_back(self.expand(record, end));
+            }
+            end += 1;
+            if batch.len() == Self::BATCH {
+                break;
+            }
+        }
+        Read::Events { batch, next: end }
     }
 
     fn expand(&self, record: &Record, sequence: u64) -> SupervisorEvent {

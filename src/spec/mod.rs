@@ -1,5 +1,6 @@
 //! What is to be supervised, and how: plain data.
 
+mod backpressure;
 mod child;
 mod member;
 mod path;
@@ -8,6 +9,7 @@ mod pool;
 mod service;
 mod supervisor;
 
+pub use backpressure::{Backpressure, BackpressureStrategy};
 pub use child::ChildSpec;
 pub use member::NewChild;
 pub(crate) use member::{Declare, Member, New};

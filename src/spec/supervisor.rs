@@ -4,8 +4,8 @@ use supervisor_layers::{ChildPolicy, FuseLimit, RestartType};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AutoShutdown, ChildSpec, Declare, EscalationPolicy, Member, Replicas, ShutdownOrder,
-    SupervisionStrategy, pool::named,
+    AutoShutdown, Backpressure, ChildSpec, Declare, EscalationPolicy, Member, Replicas,
+    ShutdownOrder, SupervisionStrategy, pool::named,
 };
 
 /// A supervisor as declared: its strategy, its limits, its children in order.
@@ -47,7 +47,7 @@ pub struct SupervisorSpec {
     pub(crate) significant: bool,
     pub(crate) depends_on: Vec<String>,
     pub(crate) tags: Vec<String>,
-    pub(crate) tree: TreeSettings,
+    pub(crate) tree: Box<TreeSettings>,
 }
 
 /// Whether children may come while the supervisor runs.
@@ -65,6 +65,7 @@ pub(crate) struct TreeSettings {
     pub(crate) total_timeout: Duration,
     pub(crate) journal_capacity: usize,
     pub(crate) event_channel_capacity: usize,
+    pub(crate) backpressure: Backpressure,
     pub(crate) control_channel_capacity: usize,
     pub(crate) cancel_on: Option<CancellationToken>,
     pub(crate) jitter_seed: Option<u64>,
@@ -96,14 +97,15 @@ impl SupervisorSpec {
             significant: false,
             depends_on: Vec::new(),
             tags: Vec::new(),
-            tree: TreeSettings {
+            tree: Box::new(TreeSettings {
                 total_timeout: Duration::from_secs(30),
                 journal_capacity: 8192,
                 event_channel_capacity: 256,
+                backpressure: Backpressure::default(),
                 control_channel_capacity: 256,
                 cancel_on: None,
                 jitter_seed: None,
-            },
+            }),
         }
     }
 
@@ -270,10 +272,18 @@ impl SupervisorSpec {
         self
     }
 
-    /// How many events a subscriber may be behind before it is told of a gap; the root's counts.
+    /// How many events a subscriber is meant to be behind at most: what the levels of the
+    /// [`backpressure`](Self::backpressure) are shares of; the root's counts.
     #[must_use]
     pub fn event_channel_capacity(mut self, events: usize) -> Self {
         self.tree.event_channel_capacity = events;
+        self
+    }
+
+    /// What happens to observers that cannot keep up; the root's counts.
+    #[must_use]
+    pub fn backpressure(mut self, backpressure: Backpressure) -> Self {
+        self.tree.backpressure = backpressure;
         self
     }
 

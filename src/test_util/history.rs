@@ -46,6 +46,9 @@ fn of_tree(event: &TreeEvent) -> Option<String> {
         TreeEvent::CommandRefused { command, error, .. } => format!("refused {command}: {error}"),
         // Its first start tells, and what a command changed.
         TreeEvent::ChildAdded | TreeEvent::CommandCompleted { .. } => return None,
+        TreeEvent::SubscriberLagged {
+            subscriber, level, ..
+        } => format!("{subscriber} is behind: {level:?}"),
         TreeEvent::ShutdownStageEntered { stage } => format!("shutdown: {stage:?}"),
         TreeEvent::ChildShutdown { status } => format!("shut down: {status:?}"),
         TreeEvent::ShutdownCompleted { clean: true } => "shutdown clean".to_owned(),

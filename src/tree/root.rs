@@ -5,7 +5,7 @@ use supervisor_layers::{
     context::{ContextSpec, NextRun, ReadinessPolicy, StartOutcome, StopRequest},
     task::catch_panic,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{Scope, Tree, supervise::supervise};
@@ -130,12 +130,14 @@ async fn run(
     };
     let gate = ctx.gate();
     let asked = scope.tree().shutdown_asked();
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     let lives = lives(&scope, &gate);
     let mut lives = std::pin::pin!(lives);
+    let mut watch = std::pin::pin!(watch_subscribers(scope.tree()));
     let outcome = tokio::select! {
         biased;
         outcome = &mut lives => outcome,
+        () = &mut watch => unreachable!("it watches as long as it is polled"),
         () = asked.cancelled() => {
             // A root that ends by itself is stopped by nobody, however long its children take.
             if !scope.tree().ended_by_itself() {
@@ -147,7 +149,11 @@ async fn run(
                 // It may be stopping its children already, one after the other.
                 scope.end_idle();
             }
-            lives.await
+            tokio::select! {
+                biased;
+                outcome = &mut lives => outcome,
+                () = &mut watch => unreachable!("it watches as long as it is polled"),
+            }
         }
     };
     let outcome = match outcome {
@@ -191,6 +197,28 @@ impl Drop for End {
     }
 }
 
+/// Tells of subscribers that fall behind, and takes from them what they do not read.
+async fn watch_subscribers(tree: &Tree) {
+    let ring = &tree.journal;
+    loop {
+        let seen = ring.lag.look(ring.head());
+        for event in seen.events {
+            tree.record(&SupervisorPath::root(), event, 0);
+        }
+        tokio::select! {
+            () = ring.lag.rung() => {}
+            () = sleep_until_some(seen.again) => {}
+        }
+    }
+}
+
+async fn sleep_until_some(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn lives(scope: &Arc<Scope>, gate: &Gate) -> ExitOutcome {
     loop {
         let ctx = match gate.next_run().await {
@@ -224,7 +252,7 @@ async fn guarded(scope: Arc<Scope>, ctx: TaskContext) -> Result<(), TaskFailure>
 }
 
 /// Stage four: everything is counted.
-fn reconcile(scope: &Arc<Scope>, began: tokio::time::Instant) -> ShutdownResult {
+fn reconcile(scope: &Arc<Scope>, began: Instant) -> ShutdownResult {
     let tree = scope.tree();
     // A tree that ended by itself has gone through the same stages; only nobody asked for it.
     tree.request_shutdown(None);

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Child;
 use crate::{
-    event::{Origin, Ring, TreeEvent, log},
+    event::{Lag, Origin, Ring, TreeEvent, log},
     meta::CommandMeta,
     shutdown::{ChildShutdown, ChildShutdownStatus, ShutdownStage},
     spec::{SupervisorPath, SupervisorSpec},
@@ -51,7 +51,7 @@ impl Tree {
         Arc::new(Self {
             journal: Arc::new(Ring::new(
                 settings.journal_capacity,
-                settings.event_channel_capacity,
+                Lag::new(settings.backpressure, settings.event_channel_capacity),
             )),
             instances: AtomicU64::new(0),
             depth: AtomicU32::new(0),

@@ -125,3 +125,24 @@ pub enum LifecycleEvent {
         lasts: Duration,
     },
 }
+
+impl LifecycleEvent {
+    /// What it is called in JSON, in filters and in metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Exited { .. } => "exited",
+            Self::RestartDecided { .. } => "restart_decided",
+            Self::BackingOff { .. } => "backing_off",
+            Self::FuseCharged { .. } => "fuse_charged",
+            Self::FuseBlown { .. } => "fuse_blown",
+            Self::Quarantined { .. } => "quarantined",
+            Self::Released { .. } => "released",
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
+            Self::Unhealthy { .. } => "unhealthy",
+            Self::Stuck { .. } => "stuck",
+        }
+    }
+}

@@ -21,7 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::template::{json_schema, template_yaml};
-pub use backpressure::{BackpressureSection, BackpressureStrategy};
+pub use backpressure::BackpressureSection;
 pub use child::{ChildConfig, ChildKind};
 pub use dashboard::{BindMode, DashboardSection, RegistrationSection};
 pub use observability::ObservabilitySection;
