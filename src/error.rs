@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use crate::{
     meta::InvalidCommandMeta,
@@ -113,6 +113,22 @@ pub enum SupervisorError {
     /// Nobody stands behind the command.
     #[error(transparent)]
     InvalidCommandMeta(#[from] InvalidCommandMeta),
+    /// A file that the tree is to keep cannot be written.
+    #[error("the {what} {} cannot be written: {reason}", path.display())]
+    FileUnavailable {
+        /// What it is for: journal file or audit file.
+        what: &'static str,
+        /// Where it is to be.
+        path: PathBuf,
+        /// Why it cannot.
+        reason: String,
+    },
+    /// The command could not be recorded in the audit, and was not carried out.
+    #[error("not recorded in the audit, and not carried out: {reason}")]
+    NotAudited {
+        /// Why it could not.
+        reason: String,
+    },
     /// Signals cannot be listened to here.
     #[error("cannot listen to signals: {0}")]
     Signal(String),

@@ -28,11 +28,13 @@
 //! }
 //! ```
 
+pub mod audit;
 pub mod config;
 pub mod control;
 mod error;
 pub mod event;
 mod meta;
+mod record;
 pub mod shutdown;
 pub mod spec;
 pub mod state;
@@ -40,6 +42,7 @@ pub mod state;
 pub mod test_util;
 mod tree;
 
+pub use audit::{Audit, AuditEntry, AuditFailureStrategy, AuditFile, AuditRecord, AuditedCommand};
 pub use config::{ConfigError, Factories, SupervisorConfig};
 pub use control::{
     Change, CommandMeta, CommandOutcome, ControlPlane, ExitOutcome, Health, InvalidCommandMeta,
@@ -47,8 +50,10 @@ pub use control::{
 };
 pub use error::SupervisorError;
 pub use event::{
-    EventFilter, EventItem, EventKind, EventStream, LagLevel, Severity, SupervisorEvent, TreeEvent,
+    EventFilter, EventItem, EventKind, EventStream, Journal, JournalFile, JournalItem, LagLevel,
+    Severity, SupervisorEvent, TreeEvent,
 };
+pub use record::{Rotation, Skipped};
 pub use shutdown::{ChildShutdownStatus, ShutdownResult, ShutdownStage};
 pub use spec::{
     AutoShutdown, Backpressure, BackpressureStrategy, ChildSpec, DynamicChildren, EscalationPolicy,

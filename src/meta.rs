@@ -1,6 +1,8 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
+use supervisor_layers::context::after;
+use tokio::time::Instant;
 
 /// Who asks for a change, and what for. Cannot be built from blank strings, nor deserialised from them.
 ///
@@ -16,6 +18,8 @@ use serde::{Deserialize, Serialize};
 pub struct CommandMeta {
     requested_by: Arc<str>,
     reason: Arc<str>,
+    #[serde(skip_serializing)]
+    patience: Duration,
 }
 
 /// A command without somebody behind it, or without a reason.
@@ -48,6 +52,18 @@ impl CommandMeta {
         &self.reason
     }
 
+    /// How long the command may wait for its record in the [audit](crate::Audit) before it is refused; five
+    /// seconds unless said otherwise. What it does once it has begun takes as long as it takes.
+    #[must_use]
+    pub fn wait_at_most(mut self, time: Duration) -> Self {
+        self.patience = time;
+        self
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        after(Instant::now(), self.patience)
+    }
+
     pub(crate) fn shared(&self) -> (Arc<str>, Arc<str>) {
         (self.requested_by.clone(), self.reason.clone())
     }
@@ -73,6 +89,7 @@ impl TryFrom<Plain> for CommandMeta {
             _ => Ok(Self {
                 requested_by: plain.requested_by.trim().into(),
                 reason: plain.reason.trim().into(),
+                patience: Duration::from_secs(5),
             }),
         }
     }

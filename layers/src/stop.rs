@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why a run is being stopped. Ordered: a pending cause can only be raised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum StopCause {

@@ -2,10 +2,9 @@ use std::{future::Future, sync::Arc};
 
 use supervisor_layers::{HoldReason, TaskContext, context::StopRequest};
 
-use super::{Change, CommandMeta, CommandOutcome, SupervisorHandle};
+use super::{Change, CommandMeta, CommandOutcome, SupervisorHandle, order::Order};
 use crate::{
     SupervisorError,
-    event::TreeEvent,
     spec::{NewChild, SupervisorPath},
     tree::{Child, Scaled, Scope},
 };
@@ -356,7 +355,7 @@ impl SupervisorHandle {
         carry_out: F,
     ) -> Result<CommandOutcome, SupervisorError>
     where
-        F: FnOnce(Target, u64) -> Fut,
+        F: FnOnce(Target, u64) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(TaskContext, Change), SupervisorError>> + Send + 'static,
     {
         let target = self.target(&path);
@@ -373,7 +372,8 @@ impl SupervisorHandle {
         carry_out: F,
     ) -> Result<CommandOutcome, SupervisorError>
     where
-        F: FnOnce(T, u64) -> Fut,
+        T: Send + 'static,
+        F: FnOnce(T, u64) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(TaskContext, Change), SupervisorError>> + Send + 'static,
     {
         // An answer that comes at once, before anything of the tree's is touched.
@@ -387,19 +387,24 @@ impl SupervisorHandle {
                 capacity: self.shared().capacity,
             })
         };
+        let order = Order {
+            tree: self.tree().clone(),
+            command,
+            path,
+            by: by.clone(),
+        };
         let (permit, target) = match admitted.and_then(|permit| Ok((permit, target?))) {
             Ok(accepted) => accepted,
             Err(error) => {
-                self.refused(command, &path, by, &error);
+                order.refused(&error).await;
                 return Err(error);
             }
         };
-        let correlation = self.tree().accepted(command, &path, by);
         let handle = self.downgrade();
-        let tree = self.tree().clone();
-        let carried_out = carry_out(target, correlation);
         let task = tokio::spawn(async move {
-            let result = carried_out.await.map(|(child, change)| CommandOutcome {
+            let (accepted, correlation) = order.accepted().await?;
+            let carried_out = carry_out(target, correlation).await;
+            let result = carried_out.map(|(child, change)| CommandOutcome {
                 command,
                 instance: child.instance(),
                 generation: child.gate().generation(),
@@ -407,33 +412,11 @@ impl SupervisorHandle {
                 change,
                 path: SupervisorPath::from(child.path()),
             });
-            let outcome = match &result {
-                Ok(outcome) => outcome.to_string(),
-                Err(error) => error.to_string(),
-            };
-            tree.completed(command, &path, &outcome, correlation);
+            order.completed(&result, accepted, correlation).await;
             drop((permit, handle));
             result
         });
         task.await.unwrap_or(Err(SupervisorError::ShuttingDown))
-    }
-
-    fn refused(
-        &self,
-        command: &'static str,
-        path: &SupervisorPath,
-        by: &CommandMeta,
-        error: &SupervisorError,
-    ) {
-        let (requested_by, reason) = by.shared();
-        let error = error.to_string().into();
-        let event = TreeEvent::CommandRefused {
-            command: command.into(),
-            requested_by,
-            reason,
-            error,
-        };
-        self.tree().record(path, event, 0);
     }
 }
 

@@ -8,9 +8,13 @@ use std::{
 
 use tokio::sync::{Semaphore, watch};
 
-use super::{CommandMeta, ControlPlane, ExitOutcome, Health, RuntimeExitReport, signal::Signals};
+use super::{
+    Change, CommandMeta, CommandOutcome, ControlPlane, ExitOutcome, Health, RuntimeExitReport,
+    order::Order, signal::Signals,
+};
 use crate::{
     SupervisorError,
+    audit::{AuditLog, AuditRecord},
     event::EventStream,
     shutdown::ShutdownResult,
     spec::{SupervisorPath, SupervisorSpec},
@@ -198,6 +202,12 @@ impl SupervisorHandle {
         self.find(&path).map(|child| NodeState::of(&child))
     }
 
+    /// The last records of the audit, the oldest first; none without an [`Audit`](crate::Audit).
+    pub fn audit_records(&self) -> Vec<AuditRecord> {
+        let audit = self.tree().audit.as_ref();
+        audit.map(AuditLog::recent).unwrap_or_default()
+    }
+
     /// The tree's events from now on.
     pub fn subscribe_events(&self) -> EventStream {
         self.subscribe_events_from(self.tree().journal.head() + 1)
@@ -287,7 +297,9 @@ impl SupervisorHandle {
     ///
     /// Dropping the future does not stop the shutdown.
     pub async fn shutdown_tree(&self, by: &CommandMeta) -> Result<ShutdownResult, SupervisorError> {
-        self.tree().request_shutdown(Some(by));
+        if !self.tree().request_shutdown(Some(by)) {
+            self.tree().audit_second_shutdown(by);
+        }
         let report = self.ended().await;
         report.shutdown.ok_or(SupervisorError::ShuttingDown)
     }
@@ -303,22 +315,33 @@ impl SupervisorHandle {
         if self.tree().is_closing() {
             return Err(SupervisorError::ShuttingDown);
         }
-        let correlation = self
-            .tree()
-            .accepted("shutdown", &SupervisorPath::root(), by);
-        self.shared.stopped.store(true, Ordering::Release);
+        let order = Order {
+            tree: self.tree().clone(),
+            command: "shutdown",
+            path: SupervisorPath::root(),
+            by: by.clone(),
+        };
+        let (accepted, correlation) = order.accepted().await?;
+        let already = self.shared.stopped.swap(true, Ordering::AcqRel);
         let report = RuntimeExitReport {
             outcome: ExitOutcome::ControlPlaneStopped,
             uptime: self.tree().journal.uptime(),
             shutdown: None,
         };
         self.tell(report);
-        self.tree().completed(
-            "shutdown",
-            &SupervisorPath::root(),
-            "control plane stopped",
-            correlation,
-        );
+        let root = &self.shared.root.gate;
+        let outcome = CommandOutcome {
+            command: "shutdown",
+            path: SupervisorPath::root(),
+            instance: root.context().instance(),
+            generation: root.generation(),
+            change: match already {
+                true => Change::AlreadySo,
+                false => Change::Done,
+            },
+            status: "its control plane is stopped".to_owned(),
+        };
+        order.completed(&Ok(outcome), accepted, correlation).await;
         Ok(self.join().await)
     }
 

@@ -3,6 +3,7 @@
 mod command;
 mod handle;
 mod health;
+mod order;
 mod outcome;
 mod signal;
 mod supervised;

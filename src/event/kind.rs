@@ -4,6 +4,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use supervisor_layers::{LifecycleEvent, serde_millis};
 
@@ -14,7 +15,7 @@ use crate::{
 };
 
 /// One thing that happened in a tree.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SupervisorEvent {
     /// The version of this shape.
     pub schema: u32,
@@ -24,9 +25,11 @@ pub struct SupervisorEvent {
     pub sequence: u64,
     /// When, by the wall clock.
     #[serde(with = "rfc3339")]
+    #[schemars(with = "String")]
     pub at: SystemTime,
     /// When, since the tree was started.
     #[serde(rename = "uptime_ms", with = "serde_millis")]
+    #[schemars(with = "u64")]
     pub uptime: Duration,
     /// Whose event it is: a child, or a supervisor.
     pub path: SupervisorPath,
@@ -46,6 +49,14 @@ pub struct SupervisorEvent {
 impl SupervisorEvent {
     /// The current version of the shape.
     pub const SCHEMA: u32 = 1;
+
+    /// The JSON Schema of the shape, for whoever reads events in another language.
+    pub fn json_schema() -> String {
+        let schema = schemars::schema_for!(Self);
+        let mut text = format!("{:#}", schema.as_value());
+        text.push('\n');
+        text
+    }
 }
 
 impl fmt::Display for SupervisorEvent {
@@ -68,7 +79,7 @@ impl fmt::Display for SupervisorEvent {
 }
 
 /// What happened: to a child, or in the tree.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum EventKind {
     /// A step in a child's life, as its layers tell it.
@@ -90,7 +101,7 @@ impl From<TreeEvent> for EventKind {
 }
 
 /// What supervisors, commands and the shutdown do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TreeEvent {
@@ -108,6 +119,7 @@ pub enum TreeEvent {
         members: usize,
         /// How long before the first starts again.
         #[serde(rename = "delay_ms", with = "serde_millis")]
+        #[schemars(with = "u64")]
         delay: Duration,
     },
     /// The group has started again.
@@ -121,6 +133,7 @@ pub enum TreeEvent {
         restarts: u32,
         /// Within this.
         #[serde(rename = "period_ms", with = "serde_millis")]
+        #[schemars(with = "u64")]
         period: Duration,
     },
     /// A supervisor gives up.
@@ -173,6 +186,33 @@ pub enum TreeEvent {
         /// By how many it may be before the oldest are no longer due to it.
         capacity: u64,
     },
+    /// The journal file could not be written; it will be tried again. Told once until it works again.
+    JournalFailed {
+        /// The file.
+        path: Arc<str>,
+        /// Why.
+        error: Arc<str>,
+    },
+    /// The journal file is written again.
+    JournalRecovered {
+        /// The file.
+        path: Arc<str>,
+    },
+    /// The audit file could not be written; what becomes of commands, its failure strategy says. Told once
+    /// until it works again.
+    AuditFailed {
+        /// The file.
+        path: Arc<str>,
+        /// Why.
+        error: Arc<str>,
+    },
+    /// The audit file is written again.
+    AuditRecovered {
+        /// The file.
+        path: Arc<str>,
+        /// How many records of refused commands were not kept meanwhile.
+        lost: u64,
+    },
     /// How a child took the shutdown.
     ChildShutdown {
         /// How.
@@ -210,25 +250,29 @@ impl TreeEvent {
             Self::CommandCompleted { .. } => "command_completed",
             Self::ShutdownStageEntered { .. } => "shutdown_stage_entered",
             Self::SubscriberLagged { .. } => "subscriber_lagged",
+            Self::JournalFailed { .. } => "journal_failed",
+            Self::JournalRecovered { .. } => "journal_recovered",
+            Self::AuditFailed { .. } => "audit_failed",
+            Self::AuditRecovered { .. } => "audit_recovered",
             Self::ChildShutdown { .. } => "child_shutdown",
             Self::ShutdownCompleted { .. } => "shutdown_completed",
         }
     }
 }
 
-mod rfc3339 {
+pub(crate) mod rfc3339 {
     use std::time::SystemTime;
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         at: &SystemTime,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&humantime::format_rfc3339_micros(*at))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<SystemTime, D::Error> {
         humantime::parse_rfc3339(&String::deserialize(deserializer)?).map_err(D::Error::custom)

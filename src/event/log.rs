@@ -38,6 +38,18 @@ pub(crate) fn log(path: &str, event: &TreeEvent) {
             behind,
             capacity,
         } => warn!(target: TARGET, %subscriber, ?level, behind, capacity, "subscriber is behind"),
+        TreeEvent::JournalFailed { path, error } => {
+            error!(target: TARGET, file = %path, %error, "journal file cannot be written");
+        }
+        TreeEvent::JournalRecovered { path } => {
+            info!(target: TARGET, file = %path, "journal file is written again");
+        }
+        TreeEvent::AuditFailed { path, error } => {
+            error!(target: TARGET, file = %path, %error, "audit file cannot be written");
+        }
+        TreeEvent::AuditRecovered { path, lost } => {
+            info!(target: TARGET, file = %path, lost, "audit file is written again");
+        }
         TreeEvent::ShutdownStageEntered { stage } => {
             info!(target: TARGET, ?stage, "shutdown");
         }

@@ -1,6 +1,7 @@
 //! What happened: one event type, the journal that remembers it, subscriptions that read it.
 
 mod filter;
+mod journal;
 mod kind;
 mod lag;
 mod log;
@@ -9,6 +10,9 @@ mod severity;
 mod stream;
 
 pub use filter::EventFilter;
+pub(crate) use journal::{Copying, RETRY};
+pub use journal::{Journal, JournalFile, JournalItem};
+pub(crate) use kind::rfc3339;
 pub use kind::{EventKind, SupervisorEvent, TreeEvent};
 pub(crate) use lag::Lag;
 pub use lag::LagLevel;

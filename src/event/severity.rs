@@ -64,7 +64,9 @@ fn of_tree(event: &TreeEvent) -> Severity {
             LagLevel::Warning => Severity::Warning,
             LagLevel::Critical | LagLevel::CutOff | LagLevel::Sampled => Severity::Error,
         },
-        TreeEvent::IntensityExceeded { .. }
+        TreeEvent::JournalFailed { .. }
+        | TreeEvent::AuditFailed { .. }
+        | TreeEvent::IntensityExceeded { .. }
         | TreeEvent::Escalated { .. }
         | TreeEvent::ShutdownCompleted { clean: false } => Severity::Error,
         _ => Severity::Info,

@@ -18,4 +18,5 @@ pub use path::{InvalidId, SupervisorPath};
 pub use policy::{AutoShutdown, EscalationPolicy, OnFuseBlown, ShutdownOrder, SupervisionStrategy};
 pub(crate) use pool::Replicas;
 pub(crate) use service::{BoxedChild, Build};
+pub(crate) use supervisor::TreeSettings;
 pub use supervisor::{DynamicChildren, SupervisorSpec};

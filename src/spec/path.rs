@@ -1,5 +1,6 @@
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where a child stands in the tree: `/storage/database`. The root is `/`; a leading slash may be left
@@ -11,7 +12,9 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(SupervisorPath::from("storage/database").to_string(), "/storage/database");
 /// assert_eq!(SupervisorPath::root().child("gateway").to_string(), "/gateway");
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(from = "String", into = "String")]
 pub struct SupervisorPath(Arc<str>);
 

@@ -7,6 +7,7 @@ use super::{
     AutoShutdown, Backpressure, ChildSpec, Declare, EscalationPolicy, Member, Replicas,
     ShutdownOrder, SupervisionStrategy, pool::named,
 };
+use crate::{Audit, JournalFile};
 
 /// A supervisor as declared: its strategy, its limits, its children in order.
 ///
@@ -66,6 +67,8 @@ pub(crate) struct TreeSettings {
     pub(crate) journal_capacity: usize,
     pub(crate) event_channel_capacity: usize,
     pub(crate) backpressure: Backpressure,
+    pub(crate) journal_file: Option<JournalFile>,
+    pub(crate) audit: Option<Audit>,
     pub(crate) control_channel_capacity: usize,
     pub(crate) cancel_on: Option<CancellationToken>,
     pub(crate) jitter_seed: Option<u64>,
@@ -102,6 +105,8 @@ impl SupervisorSpec {
                 journal_capacity: 8192,
                 event_channel_capacity: 256,
                 backpressure: Backpressure::default(),
+                journal_file: None,
+                audit: Some(Audit::default()),
                 control_channel_capacity: 256,
                 cancel_on: None,
                 jitter_seed: None,
@@ -277,6 +282,27 @@ impl SupervisorSpec {
     #[must_use]
     pub fn event_channel_capacity(mut self, events: usize) -> Self {
         self.tree.event_channel_capacity = events;
+        self
+    }
+
+    /// Keeps the tree's events in a file as well; the root's counts.
+    #[must_use]
+    pub fn journal_file(mut self, file: JournalFile) -> Self {
+        self.tree.journal_file = Some(file);
+        self
+    }
+
+    /// Where commands are recorded: in memory unless said otherwise; the root's counts.
+    #[must_use]
+    pub fn audit(mut self, audit: Audit) -> Self {
+        self.tree.audit = Some(audit);
+        self
+    }
+
+    /// Commands are recorded nowhere but among the events; the root's counts.
+    #[must_use]
+    pub fn no_audit(mut self) -> Self {
+        self.tree.audit = None;
         self
     }
 

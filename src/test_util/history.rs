@@ -49,6 +49,10 @@ fn of_tree(event: &TreeEvent) -> Option<String> {
         TreeEvent::SubscriberLagged {
             subscriber, level, ..
         } => format!("{subscriber} is behind: {level:?}"),
+        TreeEvent::JournalFailed { error, .. } => format!("journal failed: {error}"),
+        TreeEvent::AuditFailed { error, .. } => format!("audit failed: {error}"),
+        TreeEvent::JournalRecovered { .. } => "journal recovered".to_owned(),
+        TreeEvent::AuditRecovered { .. } => "audit recovered".to_owned(),
         TreeEvent::ShutdownStageEntered { stage } => format!("shutdown: {stage:?}"),
         TreeEvent::ChildShutdown { status } => format!("shut down: {status:?}"),
         TreeEvent::ShutdownCompleted { clean: true } => "shutdown clean".to_owned(),

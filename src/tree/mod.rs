@@ -7,6 +7,7 @@ mod child;
 mod core;
 mod dependants;
 mod driver;
+mod files;
 mod order;
 mod root;
 mod scale;

@@ -5,12 +5,17 @@ use supervisor_layers::{
     context::{ContextSpec, NextRun, ReadinessPolicy, StartOutcome, StopRequest},
     task::catch_panic,
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{Scope, Tree, supervise::supervise};
+use super::{Scope, Tree, files::Files, supervise::supervise};
 use crate::{
     SupervisorError,
+    audit::{AuditEntry, AuditLog, AuditedCommand},
+    control::Change,
     event::TreeEvent,
     shutdown::{
         ChildShutdownStatus, ExitOutcome, RuntimeExitReport, ShutdownPipelineReport,
@@ -34,6 +39,7 @@ pub(crate) struct Start {
     ctx: TaskContext,
     send: watch::Sender<Option<Arc<RuntimeExitReport>>>,
     cancel_on: Option<CancellationToken>,
+    files: Files,
 }
 
 impl Start {
@@ -44,6 +50,7 @@ impl Start {
             source,
         })?;
         let tree = Tree::new(&spec);
+        let files = Files::open(&spec.tree, &tree)?;
         let name: Arc<str> = spec.id.as_str().into();
         let cancel_on = spec.tree.cancel_on.take();
         let scope = Scope::build(spec, &SupervisorPath::root(), &tree, None)?;
@@ -67,6 +74,7 @@ impl Start {
             ctx,
             send,
             cancel_on,
+            files,
         })
     }
 
@@ -85,7 +93,7 @@ impl Start {
             tree: tree.clone(),
             armed: true,
         };
-        tokio::spawn(run(scope, self.ctx, self.send));
+        tokio::spawn(run(scope, self.ctx, self.send, self.files));
         if let Some(token) = self.cancel_on {
             tokio::spawn(shut_down_on(token, tree.clone(), end.clone()));
         }
@@ -123,21 +131,25 @@ async fn run(
     scope: Arc<Scope>,
     ctx: TaskContext,
     end: watch::Sender<Option<Arc<RuntimeExitReport>>>,
+    files: Files,
 ) {
+    let tree = scope.tree().clone();
     let end = End {
-        tree: scope.tree().clone(),
+        tree: tree.clone(),
         send: end,
     };
+    let mut files = std::pin::pin!(files.keep(&tree));
+    let mut written = false;
     let gate = ctx.gate();
     let asked = scope.tree().shutdown_asked();
     let began = Instant::now();
     let lives = lives(&scope, &gate);
     let mut lives = std::pin::pin!(lives);
-    let mut watch = std::pin::pin!(watch_subscribers(scope.tree()));
+    let mut watch = std::pin::pin!(watch_subscribers(&tree));
     let outcome = tokio::select! {
         biased;
         outcome = &mut lives => outcome,
-        () = &mut watch => unreachable!("it watches as long as it is polled"),
+        () = beside(&mut watch, &mut files, &mut written) => unreachable!("it goes on as long as it is polled"),
         () = asked.cancelled() => {
             // A root that ends by itself is stopped by nobody, however long its children take.
             if !scope.tree().ended_by_itself() {
@@ -152,7 +164,7 @@ async fn run(
             tokio::select! {
                 biased;
                 outcome = &mut lives => outcome,
-                () = &mut watch => unreachable!("it watches as long as it is polled"),
+                () = beside(&mut watch, &mut files, &mut written) => unreachable!("it goes on as long as it is polled"),
             }
         }
     };
@@ -165,6 +177,14 @@ async fn run(
         None => outcome,
     };
     let shutdown = reconcile(&scope, began);
+    tree.journal.close();
+    if let Some(queue) = tree.audit.as_ref().and_then(AuditLog::queue) {
+        queue.close();
+    }
+    // Whoever is told of the end finds everything in the files.
+    if !written && timeout(scope.abort_wait, files).await.is_err() {
+        tracing::error!(target: "rust_supervisor", "the tree has ended, and not all is in its files");
+    }
     end.tell(outcome, Some(shutdown));
 }
 
@@ -197,6 +217,21 @@ impl Drop for End {
     }
 }
 
+/// What goes on beside the tree's lives, in the same task.
+async fn beside(
+    watch: &mut (impl Future<Output = ()> + Unpin),
+    files: &mut (impl Future<Output = ()> + Unpin),
+    written: &mut bool,
+) {
+    if !*written {
+        tokio::select! {
+            () = &mut *watch => {}
+            () = files => *written = true,
+        }
+    }
+    watch.await;
+}
+
 /// Tells of subscribers that fall behind, and takes from them what they do not read.
 async fn watch_subscribers(tree: &Tree) {
     let ring = &tree.journal;
@@ -204,6 +239,14 @@ async fn watch_subscribers(tree: &Tree) {
         let seen = ring.lag.look(ring.head());
         for event in seen.events {
             tree.record(&SupervisorPath::root(), event, 0);
+        }
+        for (subscriber, left_out) in seen.sampled {
+            if let Some(audit) = &tree.audit {
+                audit.tell(AuditEntry::SubscriberSampled {
+                    subscriber,
+                    left_out,
+                });
+            }
         }
         tokio::select! {
             () = ring.lag.rung() => {}
@@ -291,6 +334,15 @@ fn reconcile(scope: &Arc<Scope>, began: Instant) -> ShutdownResult {
     let (root, correlation) = (SupervisorPath::root(), tree.correlation());
     if correlation != 0 {
         tree.completed("shutdown_tree", &root, &result.to_string(), correlation);
+        if let (Some(audit), Some(by)) = (&tree.audit, tree.requested()) {
+            audit.tell(AuditEntry::CommandCompleted {
+                command: AuditedCommand::new("shutdown_tree", &root, &by),
+                accepted: None,
+                change: Change::Done,
+                outcome: result.to_string().into(),
+                correlation_id: Some(correlation),
+            });
+        }
     }
     tree.record(&root, TreeEvent::ShutdownCompleted { clean }, correlation);
     result

@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Child;
 use crate::{
+    audit::{AuditEntry, AuditLog, AuditedCommand},
+    control::Change,
     event::{Lag, Origin, Ring, TreeEvent, log},
     meta::CommandMeta,
     shutdown::{ChildShutdown, ChildShutdownStatus, ShutdownStage},
@@ -22,6 +24,7 @@ use crate::{
 /// What all supervisors of one tree share.
 pub(crate) struct Tree {
     pub(crate) journal: Arc<Ring>,
+    pub(crate) audit: Option<AuditLog>,
     instances: AtomicU64,
     depth: AtomicU32,
     closing: AtomicBool,
@@ -48,11 +51,17 @@ pub(crate) struct Tree {
 impl Tree {
     pub(crate) fn new(spec: &SupervisorSpec) -> Arc<Self> {
         let settings = &spec.tree;
+        let journal = Ring::new(
+            settings.journal_capacity,
+            Lag::new(settings.backpressure, settings.event_channel_capacity),
+        );
+        let audit = settings
+            .audit
+            .as_ref()
+            .map(|audit| AuditLog::new(audit, settings.backpressure, journal.epoch().clone()));
         Arc::new(Self {
-            journal: Arc::new(Ring::new(
-                settings.journal_capacity,
-                Lag::new(settings.backpressure, settings.event_channel_capacity),
-            )),
+            journal: Arc::new(journal),
+            audit,
             instances: AtomicU64::new(0),
             depth: AtomicU32::new(0),
             closing: AtomicBool::new(false),
@@ -103,13 +112,36 @@ impl Tree {
         *lock(&self.asked_at) = Some(Instant::now());
         self.limit(after(Instant::now(), self.total_timeout));
         if let Some(by) = by {
-            let correlation = self.accepted("shutdown_tree", &SupervisorPath::root(), by);
+            let root = SupervisorPath::root();
+            self.audit_shutdown(by);
+            let correlation = self.accepted("shutdown_tree", &root, by);
             self.correlation.store(correlation, Ordering::Release);
         }
         self.record_stage(ShutdownStage::RequestStop);
         drop(reached);
         self.asked.cancel();
         true
+    }
+
+    /// Somebody asked for a shutdown that was on its way.
+    pub(crate) fn audit_second_shutdown(&self, by: &CommandMeta) {
+        if let Some(audit) = &self.audit {
+            audit.tell(AuditEntry::CommandCompleted {
+                command: AuditedCommand::new("shutdown_tree", &SupervisorPath::root(), by),
+                accepted: None,
+                change: Change::AlreadySo,
+                outcome: "the tree is shutting down, or has ended".into(),
+                correlation_id: None,
+            });
+        }
+    }
+
+    /// A shutdown waits for nobody, its record included.
+    fn audit_shutdown(&self, by: &CommandMeta) {
+        if let Some(audit) = &self.audit {
+            let command = AuditedCommand::new("shutdown_tree", &SupervisorPath::root(), by);
+            audit.tell(AuditEntry::CommandAccepted { command });
+        }
     }
 
     /// A supervisor below the root gives up for the whole tree.

@@ -1,15 +1,22 @@
 use std::{fs, path::PathBuf, process::Command};
 
-use rust_supervisor::config::configurable::{json_schema, template_yaml};
+use rust_supervisor::{
+    SupervisorEvent,
+    config::configurable::{json_schema, template_yaml},
+};
 
 use crate::run::{Outcome, cargo, root, step};
 
 /// Every generated file with what it has to hold.
-fn files() -> [(PathBuf, String); 2] {
+fn files() -> [(PathBuf, String); 3] {
     let folder = root().join("examples/config");
     [
         (folder.join("supervisor.template.yaml"), template_yaml()),
         (folder.join("supervisor.schema.json"), json_schema()),
+        (
+            root().join("docs/event.schema.json"),
+            SupervisorEvent::json_schema(),
+        ),
     ]
 }
 

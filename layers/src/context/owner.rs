@@ -59,6 +59,7 @@ pub trait Owner: Any + Send + Sync {
 
 /// One step in a child's life.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LifecycleEvent {
@@ -82,6 +83,7 @@ pub enum LifecycleEvent {
     BackingOff {
         /// How long from now.
         #[serde(rename = "delay_ms", with = "serde_millis")]
+        #[cfg_attr(feature = "schemars", schemars(with = "u64"))]
         delay: Duration,
     },
     /// A failure was counted.
@@ -102,6 +104,7 @@ pub enum LifecycleEvent {
         reason: Arc<str>,
         /// Released by itself after this.
         #[serde(rename = "release_after_ms", with = "serde_millis::option")]
+        #[cfg_attr(feature = "schemars", schemars(with = "Option<u64>"))]
         release_after: Option<Duration>,
     },
     /// No longer held down.
@@ -122,6 +125,7 @@ pub enum LifecycleEvent {
     Stuck {
         /// How long it had lasted when it was noticed.
         #[serde(rename = "lasts_ms", with = "serde_millis")]
+        #[cfg_attr(feature = "schemars", schemars(with = "u64"))]
         lasts: Duration,
     },
 }

@@ -22,6 +22,7 @@ pub enum ReadinessPolicy {
 
 /// What holds a child down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum HoldReason {
     /// Somebody paused it.

@@ -46,12 +46,15 @@ pub struct Backoff {
 
 /// One computed delay, before and after jitter; both capped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct BackoffDelay {
     /// What the curve says.
     #[serde(rename = "before_jitter_ms", with = "crate::serde_millis")]
+    #[cfg_attr(feature = "schemars", schemars(with = "u64"))]
     pub before_jitter: Duration,
     /// What is waited.
     #[serde(rename = "after_jitter_ms", with = "crate::serde_millis")]
+    #[cfg_attr(feature = "schemars", schemars(with = "u64"))]
     pub after_jitter: Duration,
 }
 

@@ -4,16 +4,19 @@ use serde::{Deserialize, Serialize};
 
 /// At most `failures` within `window` pass; one more is too many. OTP's intensity and period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct FuseLimit {
     /// How many pass. 0: the first is already too many.
     pub failures: u32,
     /// How long one counts.
     #[serde(rename = "window_ms", with = "crate::serde_millis")]
+    #[cfg_attr(feature = "schemars", schemars(with = "u64"))]
     pub window: Duration,
 }
 
 /// What a limit reads after one more was counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct FuseReading {
     /// How many lie within the window now.
     pub used: u32,

@@ -7,6 +7,7 @@ use crate::{StopCause, TaskExit};
 
 /// When a child that ended by itself runs again. As OTP's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RestartType {
     /// Always: a loop that returns has gone wrong.
@@ -45,24 +46,28 @@ pub struct ExitFacts {
 
 /// What happens to the child next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum RestartAction {
     /// It runs again in place.
     Restart {
         /// After this.
         #[serde(rename = "delay_ms", with = "crate::serde_millis")]
+        #[cfg_attr(feature = "schemars", schemars(with = "u64"))]
         delay: Duration,
     },
     /// Its supervisor restarts the group it belongs to.
     RestartGroup {
         /// After this.
         #[serde(rename = "delay_ms", with = "crate::serde_millis")]
+        #[cfg_attr(feature = "schemars", schemars(with = "u64"))]
         delay: Duration,
     },
     /// It is held down, visible, until released.
     Quarantine {
         /// Released by itself after this; by hand only, if absent.
         #[serde(rename = "release_after_ms", with = "crate::serde_millis::option")]
+        #[cfg_attr(feature = "schemars", schemars(with = "Option<u64>"))]
         release_after: Option<Duration>,
     },
     /// It is done.
@@ -82,6 +87,7 @@ pub enum RestartAction {
 
 /// What every exit produces: what happens next, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct RestartDecision {
     /// What happens next.
     #[serde(flatten)]

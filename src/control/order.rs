@@ -1,0 +1,112 @@
+use std::sync::Arc;
+
+use super::{CommandMeta, CommandOutcome};
+use crate::{
+    SupervisorError,
+    audit::{AuditEntry, AuditedCommand},
+    event::TreeEvent,
+    spec::SupervisorPath,
+    tree::Tree,
+};
+
+/// A command on its way: what is told of it, in the audit first and then among the events.
+pub(super) struct Order {
+    pub(super) tree: Arc<Tree>,
+    pub(super) command: &'static str,
+    pub(super) path: SupervisorPath,
+    pub(super) by: CommandMeta,
+}
+
+impl Order {
+    /// It is about to be carried out, unless that cannot be recorded. The number of the record, and what the
+    /// events that follow carry.
+    pub(super) async fn accepted(&self) -> Result<(u64, u64), SupervisorError> {
+        let accepted = match &self.tree.audit {
+            None => 0,
+            Some(audit) => {
+                let command = self.audited();
+                let entry = AuditEntry::CommandAccepted { command };
+                let until = self.by.deadline();
+                match audit.admit(entry, until, &self.tree).await {
+                    Ok(number) => number,
+                    Err((number, reason)) => {
+                        let reason = reason.0.to_string();
+                        let error = SupervisorError::NotAudited { reason };
+                        // Its acceptance may be in the file, or come to be there.
+                        audit.tell(self.refusal(&error, Some(number)));
+                        self.record_refusal(&error);
+                        return Err(error);
+                    }
+                }
+            }
+        };
+        let correlation = self.tree.accepted(self.command, &self.path, &self.by);
+        Ok((accepted, correlation))
+    }
+
+    /// It is not carried out.
+    pub(super) async fn refused(&self, error: &SupervisorError) {
+        if let Some(audit) = &self.tree.audit {
+            let entry = self.refusal(error, None);
+            audit.note(entry, self.by.deadline()).await;
+        }
+        self.record_refusal(error);
+    }
+
+    /// It has been carried out, or could not be.
+    pub(super) async fn completed(
+        &self,
+        result: &Result<CommandOutcome, SupervisorError>,
+        accepted: u64,
+        correlation: u64,
+    ) {
+        if let Some(audit) = &self.tree.audit {
+            let command = self.audited();
+            let entry = match result {
+                Ok(outcome) => AuditEntry::CommandCompleted {
+                    command,
+                    accepted: Some(accepted),
+                    change: outcome.change,
+                    outcome: outcome.to_string().into(),
+                    correlation_id: Some(correlation),
+                },
+                Err(error) => AuditEntry::CommandFailed {
+                    command,
+                    accepted,
+                    error: error.to_string().into(),
+                    correlation_id: correlation,
+                },
+            };
+            audit.note(entry, self.by.deadline()).await;
+        }
+        let outcome = match result {
+            Ok(outcome) => outcome.to_string(),
+            Err(error) => error.to_string(),
+        };
+        self.tree
+            .completed(self.command, &self.path, &outcome, correlation);
+    }
+
+    fn audited(&self) -> AuditedCommand {
+        AuditedCommand::new(self.command, &self.path, &self.by)
+    }
+
+    fn refusal(&self, error: &SupervisorError, accepted: Option<u64>) -> AuditEntry {
+        AuditEntry::CommandRefused {
+            command: self.audited(),
+            accepted,
+            error: error.to_string().into(),
+        }
+    }
+
+    fn record_refusal(&self, error: &SupervisorError) {
+        let (requested_by, reason) = self.by.shared();
+        let event = TreeEvent::CommandRefused {
+            command: self.command.into(),
+            requested_by,
+            reason,
+            error: error.to_string().into(),
+        };
+        self.tree.record(&self.path, event, 0);
+    }
+}
