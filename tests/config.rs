@@ -86,6 +86,12 @@ fn changes() -> Vec<(&'static str, Value)> {
         ("shutdown.total_timeout_ms", json!(7)),
         ("observability.event_journal_capacity", json!(7)),
         ("observability.metrics_enabled", json!(false)),
+        ("observability.audit_enabled", json!(false)),
+        ("observability.journal_file.path", json!("j.jsonl")),
+        ("audit.enabled", json!(false)),
+        ("audit.failure_strategy", json!("defer_bounded")),
+        ("audit.max_defer_queue", json!(7)),
+        ("audit.memory_capacity", json!(7)),
         ("observability.slow_poll_ms", json!(7)),
         ("observability.stuck_poll_threshold_ms", json!(7)),
         ("backpressure.strategy", json!("drop_oldest")),
@@ -133,6 +139,48 @@ const NOT_IN_THE_TREE: [&str; 14] = [
     "children.0.settings",
 ];
 
+/// The same for what is written to files, in a tree that has them.
+fn changes_to_files() -> Vec<(&'static str, Value)> {
+    vec![
+        ("audit.backend", json!("memory")),
+        ("audit.file_path", json!("b.jsonl")),
+        ("audit.rotation.max_file_bytes", json!(7777)),
+        ("audit.rotation.max_file_age_secs", json!(7)),
+        ("audit.rotation.max_total_bytes", json!(99_999_999)),
+        (
+            "observability.journal_file.rotation.max_file_bytes",
+            json!(7777),
+        ),
+        (
+            "observability.journal_file.rotation.max_file_age_secs",
+            json!(7),
+        ),
+        (
+            "observability.journal_file.rotation.max_total_bytes",
+            json!(99_999_999),
+        ),
+    ]
+}
+
+fn tree_with_files() -> Value {
+    let mut config = tree();
+    config["audit"] = json!({"backend": "file", "file_path": "a.jsonl", "rotation": {}});
+    config["observability"] = json!({"journal_file": {"path": "j.jsonl", "rotation": {}}});
+    config
+}
+
+#[test]
+fn every_key_of_a_file_changes_the_tree() {
+    let base = lowered(&tree_with_files());
+    for (key, value) in changes_to_files() {
+        let mut config = with(tree_with_files(), key, value);
+        if key == "audit.backend" {
+            config["audit"].as_object_mut().unwrap().remove("file_path");
+        }
+        assert_ne!(base, lowered(&config), "{key}");
+    }
+}
+
 #[test]
 fn every_key_changes_the_tree() {
     let base = lowered(&tree());
@@ -176,6 +224,7 @@ fn no_key_is_left_out_of_the_test_above() {
 
     let tested: BTreeSet<_> = changes()
         .iter()
+        .chain(&changes_to_files())
         .map(|(key, _)| *key)
         .chain(NOT_IN_THE_TREE)
         .map(|key| match key.strip_prefix("children.") {

@@ -45,6 +45,15 @@ impl SupervisorConfig {
         if !lowering.problems.is_empty() {
             return Err(ConfigError::of(lowering.problems));
         }
+        let spec = match self.observability.journal_file.lowered() {
+            Some(file) => spec.journal_file(file),
+            None => spec,
+        };
+        let audit = self.audit.lowered();
+        let spec = match audit.filter(|_| self.observability.audit_enabled) {
+            Some(audit) => spec.audit(audit),
+            None => spec.no_audit(),
+        };
         Ok(spec
             .total_timeout(ms(self.shutdown.total_timeout_ms))
             .journal_capacity(self.observability.event_journal_capacity)

@@ -51,6 +51,8 @@ pub(super) fn meaning(config: &SupervisorConfig) -> Vec<Finding> {
     findings.name("name", &config.name);
     let release = config.policy.quarantine_release_after_ms;
     sections::policy(&mut findings, "policy", &config.policy, release);
+    sections::observability(&mut findings, &config.observability);
+    sections::audit(&mut findings, &config.audit);
     sections::backpressure(&mut findings, &config.backpressure);
     sections::dashboard(&mut findings, &config.dashboard);
     children::of_root(&mut findings, config);

@@ -3,7 +3,10 @@ use std::path::PathBuf;
 use super::Findings;
 use crate::config::{
     ProblemKind,
-    configurable::{BackoffCurve, BackpressureSection, DashboardSection, PolicySection},
+    configurable::{
+        AuditBackend, AuditSection, BackoffCurve, BackpressureSection, DashboardSection,
+        ObservabilitySection, PolicySection, RotationSection,
+    },
 };
 use crate::spec::OnFuseBlown;
 
@@ -57,6 +60,63 @@ pub(super) fn policy(
                 "only with on_fuse_blown: quarantine is there anything to release",
             )
             .relating(&["policy.on_fuse_blown"]);
+    }
+}
+
+pub(super) fn observability(findings: &mut Findings, section: &ObservabilitySection) {
+    let file = &section.journal_file;
+    rotation(
+        findings,
+        "observability.journal_file.rotation",
+        &file.rotation,
+    );
+    if file.path.is_none() && file.rotation != RotationSection::default() {
+        missing(
+            findings,
+            "observability.journal_file.path",
+            "without a file there is nothing to rotate",
+        );
+    }
+}
+
+pub(super) fn audit(findings: &mut Findings, section: &AuditSection) {
+    rotation(findings, "audit.rotation", &section.rotation);
+    match (section.backend, &section.file_path) {
+        (AuditBackend::File, None) => missing(
+            findings,
+            "audit.file_path",
+            "the audit needs to know its file",
+        ),
+        (AuditBackend::Memory, Some(path)) => {
+            findings
+                .invalid(
+                    "audit.file_path",
+                    path.to_string_lossy().as_ref(),
+                    "only with backend: file is there one",
+                )
+                .relating(&["audit.backend"]);
+        }
+        (AuditBackend::Memory, None) if section.rotation != RotationSection::default() => missing(
+            findings,
+            "audit.file_path",
+            "without a file there is nothing to rotate",
+        ),
+        _ => {}
+    }
+}
+
+fn rotation(findings: &mut Findings, key: &str, section: &RotationSection) {
+    if section.max_total_bytes < section.max_file_bytes {
+        findings
+            .invalid(
+                format!("{key}.max_total_bytes"),
+                section.max_total_bytes,
+                format!(
+                    "all files together cannot hold less than one, max_file_bytes: {}",
+                    section.max_file_bytes
+                ),
+            )
+            .relating(&["rotation.max_file_bytes"]);
     }
 }
 

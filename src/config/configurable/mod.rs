@@ -5,11 +5,13 @@
 //! makes of a section, with every key optional, is what a child or a nested supervisor writes under the
 //! section's name: it says what differs, the rest comes from the parent.
 
+mod audit;
 mod backpressure;
 mod child;
 mod dashboard;
 mod observability;
 mod policy;
+mod rotation;
 mod shutdown;
 mod supervisor;
 
@@ -21,11 +23,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::template::{json_schema, template_yaml};
+pub use audit::{AuditBackend, AuditSection};
 pub use backpressure::BackpressureSection;
 pub use child::{ChildConfig, ChildKind};
 pub use dashboard::{BindMode, DashboardSection, RegistrationSection};
-pub use observability::ObservabilitySection;
+pub use observability::{JournalFileSection, ObservabilitySection};
 pub use policy::{BackoffCurve, JitterMode, PolicyOverrides, PolicySection};
+pub use rotation::RotationSection;
 pub use shutdown::{ShutdownOverrides, ShutdownSection};
 pub use supervisor::{DynamicSection, SupervisorOverrides, SupervisorSection};
 
@@ -65,7 +69,11 @@ pub struct SupervisorConfig {
     #[config(nested)]
     pub observability: ObservabilitySection,
 
-    /// What happens to observers that cannot keep up. Without effect yet: a slow subscriber finds a gap.
+    /// Where commands are recorded: who, why, and what came of it.
+    #[config(nested)]
+    pub audit: AuditSection,
+
+    /// What happens to observers that cannot keep up. They never slow what is supervised.
     #[config(nested)]
     pub backpressure: BackpressureSection,
 

@@ -1,8 +1,11 @@
+use std::path::PathBuf;
+
 use confique::Config;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_COUNT, MAX_MS, of_defaults};
+use super::{MAX_COUNT, MAX_MS, RotationSection, of_defaults};
+use crate::JournalFile;
 
 /// What is counted, timed and remembered.
 #[derive(Debug, Clone, PartialEq, Config, JsonSchema, Serialize, Deserialize)]
@@ -16,6 +19,14 @@ pub struct ObservabilitySection {
     )]
     #[schemars(range(min = 1, max = MAX_COUNT))]
     pub event_journal_capacity: usize,
+
+    /// A file that the events are kept in as well, so that they are there when the process is not.
+    #[config(nested)]
+    pub journal_file: JournalFileSection,
+
+    /// Whether commands are recorded; as audit.enabled, and both have to say so.
+    #[config(default = true, env = "SUPERVISOR_OBSERVABILITY_AUDIT_ENABLED")]
+    pub audit_enabled: bool,
 
     /// Whether metrics are counted.
     #[config(default = true, env = "SUPERVISOR_OBSERVABILITY_METRICS_ENABLED")]
@@ -38,5 +49,33 @@ pub struct ObservabilitySection {
 impl Default for ObservabilitySection {
     fn default() -> Self {
         of_defaults()
+    }
+}
+
+/// A file that the events are kept in.
+#[derive(Debug, Clone, PartialEq, Config, JsonSchema, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub struct JournalFileSection {
+    /// Where it is; its directory has to be there. No file unless given.
+    #[config(env = "SUPERVISOR_OBSERVABILITY_JOURNAL_FILE_PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+
+    /// When the next file begins, and how much is kept.
+    #[config(nested)]
+    pub rotation: RotationSection,
+}
+
+impl Default for JournalFileSection {
+    fn default() -> Self {
+        of_defaults()
+    }
+}
+
+impl JournalFileSection {
+    pub(in crate::config) fn lowered(&self) -> Option<JournalFile> {
+        let path = self.path.as_ref()?;
+        Some(JournalFile::new(path).rotation(self.rotation.lowered()))
     }
 }
