@@ -6,6 +6,8 @@
 //!   layer, and works alone, in any tower stack.
 //! - What concerns siblings is a **supervisor**, itself a service: trees nest.
 //! - A running tree is steered and asked through its [`SupervisorHandle`].
+//! - With the feature `log-tail`, the module `log_tail` has a `tracing-subscriber` layer that keeps each child's
+//!   last log records.
 //! - With the feature `test-util`, the module `test_util` has what tests of one's own tree need.
 //!
 //! ```no_run
@@ -33,6 +35,8 @@ pub mod config;
 pub mod control;
 mod error;
 pub mod event;
+#[cfg(feature = "log-tail")]
+pub mod log_tail;
 mod meta;
 mod record;
 pub mod shutdown;

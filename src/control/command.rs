@@ -1,6 +1,7 @@
 use std::{future::Future, sync::Arc};
 
 use supervisor_layers::{HoldReason, TaskContext, context::StopRequest};
+use tracing::Instrument;
 
 use super::{Change, CommandMeta, CommandOutcome, SupervisorHandle, order::Order};
 use crate::{
@@ -401,7 +402,8 @@ impl SupervisorHandle {
             }
         };
         let handle = self.downgrade();
-        let task = tokio::spawn(async move {
+        // What a command creates was created by whoever commands.
+        let task = async move {
             let (accepted, correlation) = order.accepted().await?;
             let carried_out = carry_out(target, correlation).await;
             let result = carried_out.map(|(child, change)| CommandOutcome {
@@ -415,7 +417,8 @@ impl SupervisorHandle {
             order.completed(&result, accepted, correlation).await;
             drop((permit, handle));
             result
-        });
+        };
+        let task = tokio::spawn(task.in_current_span());
         task.await.unwrap_or(Err(SupervisorError::ShuttingDown))
     }
 }

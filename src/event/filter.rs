@@ -54,13 +54,6 @@ impl EventFilter {
     pub fn passes(&self, path: &str, kind: &EventKind) -> bool {
         self.severity <= kind.severity()
             && (self.kinds.is_empty() || self.kinds.iter().any(|name| name == kind.name()))
-            && (self.paths.is_empty() || self.paths.iter().any(|above| covers(above, path)))
+            && (self.paths.is_empty() || self.paths.iter().any(|above| above.covers(path)))
     }
-}
-
-fn covers(above: &SupervisorPath, path: &str) -> bool {
-    above.is_root()
-        || path
-            .strip_prefix(above.as_str())
-            .is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }

@@ -30,6 +30,14 @@ impl SupervisorPath {
         Self(format!("{parent}/{id}").into())
     }
 
+    /// Whether a path is this one or stands below it.
+    pub(crate) fn covers(&self, path: &str) -> bool {
+        self.is_root()
+            || path
+                .strip_prefix(self.as_str())
+                .is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    }
+
     /// The supervisor this path stands under; `None` for the root.
     pub fn parent(&self) -> Option<Self> {
         let (parent, _) = self.0.rsplit_once('/').filter(|_| !self.is_root())?;

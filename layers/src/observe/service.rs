@@ -1,6 +1,7 @@
 use std::task::{Context, Poll};
 
 use tower_service::Service;
+use tracing::Span;
 
 use super::{ObserveFuture, ObserveLayer, future::Count, meter, monitor};
 use crate::{BoxError, TaskContext, ended::EndGuard};
@@ -32,13 +33,7 @@ where
     }
 
     fn call(&mut self, ctx: TaskContext) -> Self::Future {
-        let span = tracing::info_span!(
-            target: "rust_supervisor",
-            "supervisor.run",
-            path = ctx.path(),
-            generation = ctx.generation(),
-            attempt = ctx.attempt(),
-        );
+        let span = run_span(&ctx);
         if self.settings.metrics && ctx.generation() > 1 {
             meter::restarted(&ctx);
         }
@@ -47,4 +42,17 @@ where
         let run = span.in_scope(|| self.inner.call(ctx.clone()));
         ObserveFuture::new(run, ctx, span, self.settings, guard)
     }
+}
+
+/// A run is part of what its child was created in, however much later and wherever it begins.
+fn run_span(ctx: &TaskContext) -> Span {
+    let creator = ctx.slot().creator().cloned().unwrap_or_else(Span::current);
+    tracing::info_span!(
+        target: "rust_supervisor",
+        parent: &creator,
+        "supervisor.run",
+        path = ctx.path(),
+        generation = ctx.generation(),
+        attempt = ctx.attempt(),
+    )
 }

@@ -26,6 +26,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use super::{ChildSnapshot, ContextSpec, LifecycleEvent, Owner, RunId};
 use crate::StopCause;
@@ -42,6 +43,8 @@ pub(crate) struct Slot {
     path: Arc<str>,
     instance: u64,
     owner: Option<Arc<dyn Owner>>,
+    /// The span that the child was created in.
+    creator: Option<Box<Span>>,
     born: Instant,
     word: StopWord,
     poll: PollWord,
@@ -57,6 +60,9 @@ impl Slot {
             path,
             instance: spec.instance,
             owner,
+            creator: Some(Span::current())
+                .filter(|span| !span.is_none())
+                .map(Box::new),
             born,
             word: StopWord::new(spec.generation),
             poll: PollWord::default(),
@@ -106,6 +112,10 @@ impl Slot {
 
     pub(crate) fn owner(&self) -> Option<&Arc<dyn Owner>> {
         self.owner.as_ref()
+    }
+
+    pub(crate) fn creator(&self) -> Option<&Span> {
+        self.creator.as_deref()
     }
 
     pub(crate) fn attempt(&self) -> u32 {
