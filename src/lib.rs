@@ -38,6 +38,7 @@ pub mod event;
 #[cfg(feature = "log-tail")]
 pub mod log_tail;
 mod meta;
+pub mod metrics;
 mod record;
 pub mod shutdown;
 pub mod spec;

@@ -53,6 +53,7 @@ mod builder;
 pub mod context;
 mod ended;
 pub mod fuse;
+pub mod metric;
 pub mod observe;
 pub mod policy;
 pub mod quarantine;

@@ -273,10 +273,10 @@ async fn a_recorder_may_look_at_the_child_it_is_told_of() {
 }
 
 #[tokio::test]
-async fn the_label_leaves_a_pools_index_out() {
+async fn the_label_has_a_star_for_a_pools_index() {
     for (id, label) in [
-        ("storage/settle/0", "/storage/settle"),
-        ("storage/settle/17", "/storage/settle"),
+        ("storage/settle/0", "/storage/settle/*"),
+        ("storage/settle/17", "/storage/settle/*"),
         ("storage/db", "/storage/db"),
         ("v2", "/v2"),
         ("7", "/7"),

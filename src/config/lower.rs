@@ -59,6 +59,7 @@ impl SupervisorConfig {
             .journal_capacity(self.observability.event_journal_capacity)
             .event_channel_capacity(self.supervisor.event_channel_capacity)
             .backpressure(self.backpressure.lowered())
+            .metrics(self.observability.metrics_enabled)
             .control_channel_capacity(self.supervisor.control_channel_capacity))
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     SupervisorError,
     audit::{AuditEntry, AuditedCommand},
     event::TreeEvent,
+    metrics,
     spec::SupervisorPath,
     tree::Tree,
 };
@@ -83,6 +84,13 @@ impl Order {
             Ok(outcome) => outcome.to_string(),
             Err(error) => error.to_string(),
         };
+        if self.tree.metrics {
+            let ended = match result {
+                Ok(_) => "completed",
+                Err(_) => "failed",
+            };
+            metrics::command_ended(self.command, ended);
+        }
         self.tree
             .completed(self.command, &self.path, &outcome, correlation);
     }

@@ -14,7 +14,7 @@ use super::{
     lag::Subscriber,
     ring::{Read, Ring, Selection},
 };
-use crate::spec::BackpressureStrategy;
+use crate::{metrics, spec::BackpressureStrategy};
 
 /// What a subscriber reads.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,7 +125,7 @@ impl EventStream {
                 if !self.subscriber.is_sampled()
                     && let Some(missed) = self.sample.over()
                 {
-                    return Poll::Ready(Some(EventItem::Gap { missed }));
+                    return Poll::Ready(Some(self.gap(missed)));
                 }
                 if self.subscriber.is_sampled() {
                     match self
@@ -134,7 +134,7 @@ impl EventStream {
                     {
                         Taken::Event => {}
                         Taken::After(missed) => {
-                            return Poll::Ready(Some(EventItem::Gap { missed }));
+                            return Poll::Ready(Some(self.gap(missed)));
                         }
                         Taken::LeftOut => {
                             self.subscriber.leaves_out(1);
@@ -161,14 +161,15 @@ impl EventStream {
                 }
                 Read::Gap { missed, next } => {
                     self.go_on_from(next);
-                    return Poll::Ready(Some(EventItem::Gap { missed }));
+                    return Poll::Ready(Some(self.gap(missed)));
                 }
                 Read::Closed => {
-                    return Poll::Ready(self.sample.over().map(|missed| EventItem::Gap { missed }));
+                    let left_out = self.sample.over();
+                    return Poll::Ready(left_out.map(|missed| self.gap(missed)));
                 }
                 Read::Empty => {
                     if let Some(missed) = self.sample.over() {
-                        return Poll::Ready(Some(EventItem::Gap { missed }));
+                        return Poll::Ready(Some(self.gap(missed)));
                     }
                 }
             }
@@ -191,6 +192,14 @@ impl EventStream {
         ring.lag.has_read(&self.subscriber, read, ring.head());
     }
 
+    /// A gap, counted.
+    fn gap(&self, missed: u64) -> EventItem {
+        if self.ring.counts {
+            metrics::missed(&self.subscriber.name(), missed);
+        }
+        EventItem::Gap { missed }
+    }
+
     fn go_on_from(&mut self, next: u64) {
         self.batch.clear();
         self.batch_end = next;
@@ -202,7 +211,7 @@ impl EventStream {
         let cut = self.subscriber.cut();
         let missed = (cut + 1).checked_sub(self.next).filter(|&lost| lost > 0)?;
         self.go_on_from(cut + 1);
-        Some(EventItem::Gap { missed })
+        Some(self.gap(missed))
     }
 }
 

@@ -69,6 +69,7 @@ pub(crate) struct TreeSettings {
     pub(crate) backpressure: Backpressure,
     pub(crate) journal_file: Option<JournalFile>,
     pub(crate) audit: Option<Audit>,
+    pub(crate) metrics: bool,
     pub(crate) control_channel_capacity: usize,
     pub(crate) cancel_on: Option<CancellationToken>,
     pub(crate) jitter_seed: Option<u64>,
@@ -107,6 +108,7 @@ impl SupervisorSpec {
                 backpressure: Backpressure::default(),
                 journal_file: None,
                 audit: Some(Audit::default()),
+                metrics: true,
                 control_channel_capacity: 256,
                 cancel_on: None,
                 jitter_seed: None,
@@ -303,6 +305,15 @@ impl SupervisorSpec {
     #[must_use]
     pub fn no_audit(mut self) -> Self {
         self.tree.audit = None;
+        self
+    }
+
+    /// Whether what concerns supervisors, commands and the shutdown is counted in metrics, as it is unless
+    /// said otherwise; the root's counts. What concerns a child's runs its
+    /// [`ObserveLayer`](crate::ObserveLayer) decides.
+    #[must_use]
+    pub fn metrics(mut self, on: bool) -> Self {
+        self.tree.metrics = on;
         self
     }
 

@@ -17,6 +17,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{Tree, shared::lock};
 use crate::{
     event::{Origin, TreeEvent},
+    metrics,
     spec::SupervisorPath,
 };
 
@@ -204,6 +205,9 @@ impl Owner for ScopeCore {
     }
 
     fn decided(&self, run: RunId<'_>, decision: &RestartDecision, correlation: u64) {
+        if self.tree.metrics {
+            metrics::decided(run.path, decision);
+        }
         // Nothing restarts any more, and the siblings stop when it is their turn.
         if self.tree.is_closing() {
             return;

@@ -17,6 +17,7 @@ use crate::{
     audit::{AuditEntry, AuditLog, AuditedCommand},
     control::Change,
     event::TreeEvent,
+    metrics,
     shutdown::{
         ChildShutdownStatus, ExitOutcome, RuntimeExitReport, ShutdownPipelineReport,
         ShutdownReconcileReport, ShutdownResult, ShutdownStage, SocketStatus, Straggler,
@@ -334,6 +335,9 @@ fn reconcile(scope: &Arc<Scope>, began: Instant) -> ShutdownResult {
     let (root, correlation) = (SupervisorPath::root(), tree.correlation());
     if correlation != 0 {
         tree.completed("shutdown_tree", &root, &result.to_string(), correlation);
+        if tree.metrics {
+            metrics::command_ended("shutdown_tree", "completed");
+        }
         if let (Some(audit), Some(by)) = (&tree.audit, tree.requested()) {
             audit.tell(AuditEntry::CommandCompleted {
                 command: AuditedCommand::new("shutdown_tree", &root, &by),
@@ -343,6 +347,9 @@ fn reconcile(scope: &Arc<Scope>, began: Instant) -> ShutdownResult {
                 correlation_id: Some(correlation),
             });
         }
+    }
+    if tree.metrics {
+        metrics::shut_down(&result);
     }
     tree.record(&root, TreeEvent::ShutdownCompleted { clean }, correlation);
     result

@@ -17,6 +17,7 @@ use crate::{
     control::Change,
     event::{Lag, Origin, Ring, TreeEvent, log},
     meta::CommandMeta,
+    metrics,
     shutdown::{ChildShutdown, ChildShutdownStatus, ShutdownStage},
     spec::{SupervisorPath, SupervisorSpec},
 };
@@ -25,6 +26,7 @@ use crate::{
 pub(crate) struct Tree {
     pub(crate) journal: Arc<Ring>,
     pub(crate) audit: Option<AuditLog>,
+    pub(crate) metrics: bool,
     instances: AtomicU64,
     depth: AtomicU32,
     closing: AtomicBool,
@@ -54,6 +56,7 @@ impl Tree {
         let journal = Ring::new(
             settings.journal_capacity,
             Lag::new(settings.backpressure, settings.event_channel_capacity),
+            settings.metrics,
         );
         let audit = settings
             .audit
@@ -62,6 +65,7 @@ impl Tree {
         Arc::new(Self {
             journal: Arc::new(journal),
             audit,
+            metrics: settings.metrics,
             instances: AtomicU64::new(0),
             depth: AtomicU32::new(0),
             closing: AtomicBool::new(false),
@@ -380,6 +384,9 @@ impl Tree {
     /// Records something about a supervisor, or about the tree.
     pub(crate) fn record(&self, path: &SupervisorPath, event: TreeEvent, correlation: u64) -> u64 {
         log(path.as_str(), &event);
+        if self.metrics {
+            metrics::count(path.as_str(), &event);
+        }
         let path = path.shared();
         let origin = Origin {
             path: &path,

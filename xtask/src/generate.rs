@@ -3,12 +3,24 @@ use std::{fs, path::PathBuf, process::Command};
 use rust_supervisor::{
     SupervisorEvent,
     config::configurable::{json_schema, template_yaml},
+    metrics,
 };
 
 use crate::run::{Outcome, cargo, root, step};
 
+const METRICS: &str = "\
+# Metrics
+
+Through the `metrics` facade: the program installs the recorder it likes, before the tree starts. Counted is unless
+`observability.metrics_enabled: false`, `SupervisorSpec::metrics(false)` or `ObserveLayer::metrics(false)` says otherwise. The
+label `child` is a path with `*` for a pool's index, `supervisor` a path, `/` for the root: no label has more values
+than the tree is declared to have. A dashboard for Grafana that shows all of them is in
+[grafana/supervisor.json](grafana/supervisor.json).
+
+";
+
 /// Every generated file with what it has to hold.
-fn files() -> [(PathBuf, String); 3] {
+fn files() -> [(PathBuf, String); 4] {
     let folder = root().join("examples/config");
     [
         (folder.join("supervisor.template.yaml"), template_yaml()),
@@ -16,6 +28,10 @@ fn files() -> [(PathBuf, String); 3] {
         (
             root().join("docs/event.schema.json"),
             SupervisorEvent::json_schema(),
+        ),
+        (
+            root().join("docs/metrics.md"),
+            format!("{METRICS}{}", metrics::table()),
         ),
     ]
 }

@@ -1,10 +1,9 @@
 //! One span per run, metrics, poll statistics, and a report of polls that are stuck.
 //!
 //! - **Span** `supervisor.run` with path, generation and attempt, target `rust_supervisor`, entered at
-//!   every poll: what the child logs belongs to its run.
-//! - **Metrics** through the `metrics` facade: `supervisor_child_exits_total{child, exit}`,
-//!   `supervisor_child_restarts_total{child}`, `supervisor_child_stuck_polls_total{child}`,
-//!   `supervisor_run_duration_seconds{child}`. The label `child` is the path, with a pool's index left out,
+//!   every poll: what the child logs belongs to its run. Its parent is the span that the child was created
+//!   in, which lasts as long as the child then; whoever does not want that creates it in none.
+//! - **Metrics** through the `metrics` facade: those of [`METRICS`]. The label `child` is the path, with `*` for a pool's index,
 //!   so that its cardinality is that of the declaration. A recorder has to be installed before the children
 //!   start.
 //! - **Poll statistics** in the child's state: polls, time spent in them, the longest, and how many took
@@ -40,5 +39,7 @@ mod service;
 
 pub use future::ObserveFuture;
 pub use layer::ObserveLayer;
-pub use meter::{CHILD_EXITS, CHILD_RESTARTS, RUN_DURATION, STUCK_POLLS};
+pub use meter::{
+    CHILD_EXITS, CHILD_RESTARTS, CHILD_RUNNING, CHILD_STARTS, METRICS, RUN_DURATION, STUCK_POLLS,
+};
 pub use service::ObserveService;

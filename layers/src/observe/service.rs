@@ -34,8 +34,8 @@ where
 
     fn call(&mut self, ctx: TaskContext) -> Self::Future {
         let span = run_span(&ctx);
-        if self.settings.metrics && ctx.generation() > 1 {
-            meter::restarted(&ctx);
+        if self.settings.metrics {
+            meter::begun(&ctx);
         }
         let watched = monitor::watch(&ctx, &self.settings);
         let guard = EndGuard::new(ctx.clone(), Count::new(self.settings.metrics, watched));

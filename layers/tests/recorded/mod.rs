@@ -8,7 +8,8 @@ use std::{
 };
 
 use metrics::{
-    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, SharedString, Unit,
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata,
+    SharedString, Unit,
 };
 use tracing::{
     Event, Subscriber,
@@ -70,6 +71,20 @@ impl CounterFn for Handle {
     }
 }
 
+impl GaugeFn for Handle {
+    fn increment(&self, value: f64) {
+        self.keep(value);
+    }
+
+    fn decrement(&self, value: f64) {
+        self.keep(-value);
+    }
+
+    fn set(&self, _: f64) {
+        panic!("whoever else is of that label would be forgotten")
+    }
+}
+
 impl HistogramFn for Handle {
     fn record(&self, value: f64) {
         self.keep(value);
@@ -85,8 +100,8 @@ impl metrics::Recorder for Recorder {
         Counter::from_arc(self.handle(key))
     }
 
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        panic!("there are no gauges")
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.handle(key))
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
