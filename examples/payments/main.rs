@@ -9,6 +9,7 @@
 mod books;
 mod check;
 mod client;
+mod counted;
 mod database;
 mod export;
 mod gateway;
@@ -17,22 +18,26 @@ mod order;
 mod reconcile;
 mod report;
 mod sabotage;
+mod scrape;
 mod settle;
 mod shop;
 mod stop;
+mod witness;
 
 use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
+use counted::Counter;
 use options::{Options, USAGE};
-use report::{ExitCounter, Report};
+use report::Report;
 use rust_supervisor::{
     BoxError, CommandMeta, Factories, Supervisor, SupervisorConfig, SupervisorHandle, TaskContext,
-    secs,
+    config::configurable::AuditBackend, secs,
 };
 use sabotage::SaboteurSettings;
 use shop::Shop;
 use stop::Stop;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use witness::Witnesses;
 
 /// What the exit code tells.
 #[repr(u8)]
@@ -82,6 +87,7 @@ async fn run(options: &Options) -> Result<End, BoxError> {
         if options.aggressive {
             unleash(&mut config);
         }
+        keep_records(&mut config, data);
         Ok((config.clone().into_spec(&factories(&shop))?, config))
     });
     let (spec, config) = match configured {
@@ -106,9 +112,13 @@ async fn run(options: &Options) -> Result<End, BoxError> {
             .open(file)
             .map_err(|error| report_error(file, &error))?;
     }
+    let metrics = scrape::install()?;
+    if let Some(address) = options.metrics {
+        scrape::serve(address, metrics.clone()).await?;
+    }
     let mut stop = Stop::new(options.time)?;
     let handle = Supervisor::start(spec).await?;
-    let exits = ExitCounter::start(handle.subscribe_events());
+    let counter = Counter::start(handle.subscribe_events_from(1));
     let ended_by_itself = watch(&handle, &shop, &mut stop).await;
     if !ended_by_itself {
         wind_down(&handle, &shop, &mut stop).await?;
@@ -119,10 +129,12 @@ async fn run(options: &Options) -> Result<End, BoxError> {
 
     let clean = shutdown.clean;
     let state = handle.current_state();
-    let report = match exits.finish().await {
-        Ok(counted) => Report::new(&state, &counted, shutdown, &shop),
-        Err(error) => Err(error),
-    };
+    let report = counter.finish().await.and_then(|counted| {
+        let (journal, audit) = (data.join(JOURNAL), data.join(AUDIT));
+        let witnesses =
+            Witnesses::hear(&counted, &metrics.render(), &journal, &audit, &state.epoch)?;
+        Report::new(&state, &counted, witnesses, shutdown, &shop)
+    });
     let report = match report {
         Err(error) if !clean => {
             // What is still alive may keep the database, or the events, open.
@@ -140,11 +152,21 @@ async fn run(options: &Options) -> Result<End, BoxError> {
         End::OrdersLost
     } else if !report.shutdown.clean {
         End::UncleanShutdown
-    } else if ended_by_itself {
+    } else if ended_by_itself || !report.agrees() {
         End::Other
     } else {
         End::Success
     })
+}
+
+const JOURNAL: &str = "journal.jsonl";
+const AUDIT: &str = "audit.jsonl";
+
+/// Events and commands are kept with the data.
+fn keep_records(config: &mut SupervisorConfig, data: &Path) {
+    config.observability.journal_file.path = Some(data.join(JOURNAL));
+    config.audit.backend = AuditBackend::File;
+    config.audit.file_path = Some(data.join(AUDIT));
 }
 
 /// Lets the saboteur do its worst, and nobody give up over it or wait for long.

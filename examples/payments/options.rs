@@ -1,21 +1,24 @@
 //! The command line.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 pub const USAGE: &str = "\
 A small payments service under supervision, with a saboteur in its tree.
 
-Usage: payments --config FILE [--for TIME] [--report FILE] [--data DIR] [--aggressive]
-                [--check]
+Usage: payments --config FILE [--for TIME] [--report FILE] [--data DIR] [--metrics ADDR]
+                [--aggressive] [--check]
 
   --config FILE  the tree, as YAML
   --for TIME     stop after this time (10s, 1m); without it, at Ctrl-C
   --report FILE  write what was seen as JSON
-  --data DIR     keep the database there and go on with what is in it; without it, a temporary directory
+  --data DIR     keep the database there and go on with what is in it, and the journal and the audit, too;
+                 without it, a temporary directory
+  --metrics ADDR show metrics for Prometheus there, for instance at 127.0.0.1:9187; port 0 for any that is free
   --aggressive   the saboteur strikes twenty times a second with all it has; no limit is in its way
   --check        validate the configuration, print the resulting tree, and leave
 
-Exit code: 0 success, 1 other failure, 2 bad configuration or command line, 3 unclean shutdown,
+Exit code: 0 success, 1 other failure (also: metrics, journal, audit and events do not agree),
+           2 bad configuration or command line, 3 unclean shutdown,
 4 orders lost or left unsettled";
 
 #[derive(Debug, Default)]
@@ -24,6 +27,7 @@ pub struct Options {
     pub time: Option<Duration>,
     pub report: Option<PathBuf>,
     pub data: Option<PathBuf>,
+    pub metrics: Option<SocketAddr>,
     pub aggressive: bool,
     pub check: bool,
     pub help: bool,
@@ -42,6 +46,7 @@ impl Options {
                 "--for" => options.time = Some(time(&value()?.to_string_lossy())?),
                 "--report" => options.report = Some(value()?.into()),
                 "--data" => options.data = Some(value()?.into()),
+                "--metrics" => options.metrics = Some(address(&value()?.to_string_lossy())?),
                 "--aggressive" => options.aggressive = true,
                 "--check" => options.check = true,
                 "--help" | "-h" => options.help = true,
@@ -53,6 +58,11 @@ impl Options {
         }
         Ok(options)
     }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| format!("--metrics {text}: an address and a port, as 127.0.0.1:9187"))
 }
 
 fn time(text: &str) -> Result<Duration, String> {

@@ -1,23 +1,18 @@
 //! What was seen: every run of every child by how it ended, and what became of every order.
 
-use std::{collections::BTreeMap, fmt, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::atomic::Ordering::Relaxed};
 
-use rust_supervisor::{
-    BoxError, EventItem, EventKind, EventStream, LifecycleEvent, NodeState, ShutdownResult,
-    SupervisionStrategy, TaskExit, TreeState,
-};
+use rust_supervisor::{BoxError, NodeState, ShutdownResult, SupervisionStrategy, TreeState};
 use serde::Serialize;
-use tokio::task::JoinHandle;
 
 use crate::{
     books::{self, Audit},
     client::read_receipts,
+    counted::{Counted, Exits},
     database::Connection,
     shop::Shop,
+    witness::Witnesses,
 };
-
-/// How often in each way.
-type Exits = BTreeMap<TaskExit, u64>;
 
 #[derive(Serialize)]
 pub struct Report {
@@ -32,7 +27,9 @@ pub struct Report {
     /// Events that came too late to be seen.
     events_missed: u64,
     /// The exits counted from the events are those that the state tells.
-    events_agree: bool,
+    pub events_agree: bool,
+    /// And so are those of metrics, journal file and audit file.
+    pub witnesses: Witnesses,
     orders: Orders,
     /// What is wrong with the books.
     imbalance: Option<String>,
@@ -68,58 +65,12 @@ struct Orders {
     audit: Audit,
 }
 
-/// Counts exits as the events tell of them, for a comparison with what the state tells.
-pub struct ExitCounter(JoinHandle<Counted>);
-
-#[derive(Default)]
-pub struct Counted {
-    /// By path, and by instance: a replica that was removed may have come again.
-    exits: BTreeMap<(String, u64), Exits>,
-    last_failures: BTreeMap<String, String>,
-    missed: u64,
-}
-
-impl ExitCounter {
-    pub fn start(mut events: EventStream) -> Self {
-        Self(tokio::spawn(async move {
-            let mut counted = Counted::default();
-            while let Some(item) = events.next().await {
-                match item {
-                    EventItem::Event(event) => {
-                        if let EventKind::Lifecycle(LifecycleEvent::Exited { exit, message }) =
-                            event.kind
-                        {
-                            let path = event.path.to_string();
-                            if let Some(message) = message {
-                                let message = message.to_string();
-                                counted.last_failures.insert(path.clone(), message);
-                            }
-                            *counted
-                                .exits
-                                .entry((path, event.instance))
-                                .or_default()
-                                .entry(exit)
-                                .or_default() += 1;
-                        }
-                    }
-                    EventItem::Gap { missed } => counted.missed += missed,
-                }
-            }
-            counted
-        }))
-    }
-
-    /// What was counted, once the tree has ended and with it its events.
-    pub async fn finish(self) -> Result<Counted, BoxError> {
-        Ok(tokio::time::timeout(Duration::from_secs(5), self.0).await??)
-    }
-}
-
 impl Report {
     /// After the shutdown: the books are opened again and every order is followed through them.
     pub fn new(
         state: &TreeState,
         counted: &Counted,
+        witnesses: Witnesses,
         shutdown: ShutdownResult,
         shop: &Shop,
     ) -> Result<Self, BoxError> {
@@ -162,6 +113,7 @@ impl Report {
             exits_of_removed,
             events_missed: counted.missed,
             events_agree,
+            witnesses,
             orders: Orders {
                 rejected: shop.rejected.load(Relaxed),
                 audit: connection.blocking(|db| books::audit(db, &receipts))?,
@@ -169,6 +121,11 @@ impl Report {
             imbalance: connection.blocking(books::imbalance)?,
             shutdown,
         })
+    }
+
+    /// All that tells of this run tells the same.
+    pub fn agrees(&self) -> bool {
+        self.events_missed == 0 && self.events_agree && self.witnesses.agree()
     }
 
     /// Every order was settled exactly once, and the books balance.
@@ -256,8 +213,22 @@ impl fmt::Display for Report {
             audit.lost,
         )?;
         match &self.imbalance {
-            None => write!(f, "\nthe books balance"),
-            Some(what) => write!(f, "\nthe books do not balance: {what}"),
+            None => write!(f, "\nthe books balance")?,
+            Some(what) => write!(f, "\nthe books do not balance: {what}")?,
         }
+        for (record, agrees) in [
+            ("state", self.events_agree),
+            ("metrics", self.witnesses.metrics),
+            ("journal file", self.witnesses.journal_file),
+            ("audit file", self.witnesses.audit_file),
+        ] {
+            let agrees = if agrees {
+                "as the events"
+            } else {
+                "not as the events"
+            };
+            write!(f, "\n{record}: {agrees}")?;
+        }
+        Ok(())
     }
 }

@@ -129,5 +129,13 @@ fn problems(report: &Value) -> Vec<String> {
     expect("the shutdown was clean", "/shutdown/clean", &|value| {
         value == true
     });
+    for record in [
+        "/events_agree",
+        "/witnesses/metrics",
+        "/witnesses/journal_file",
+        "/witnesses/audit_file",
+    ] {
+        expect("all records tell the same", record, &|value| value == true);
+    }
     problems
 }
