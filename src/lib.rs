@@ -43,6 +43,7 @@ mod record;
 pub mod shutdown;
 pub mod spec;
 pub mod state;
+pub mod summary;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod tree;
@@ -66,6 +67,7 @@ pub use spec::{
     SupervisorSpec,
 };
 pub use state::{NodeState, TreeState};
+pub use summary::RunSummary;
 /// All of the layers crate.
 pub use supervisor_layers as layers;
 pub use supervisor_layers::{

@@ -13,7 +13,7 @@ use super::{
     order::Order, signal::Signals,
 };
 use crate::{
-    SupervisorError,
+    RunSummary, SupervisorError,
     audit::{AuditLog, AuditRecord},
     event::EventStream,
     shutdown::ShutdownResult,
@@ -206,6 +206,12 @@ impl SupervisorHandle {
     pub fn audit_records(&self) -> Vec<AuditRecord> {
         let audit = self.tree().audit.as_ref();
         audit.map(AuditLog::recent).unwrap_or_default()
+    }
+
+    /// Why the tree is where it is, from what its ring of events holds and what its children do now.
+    pub fn run_summary(&self) -> RunSummary {
+        let state = self.current_state();
+        RunSummary::of(&self.tree().journal.held()).with_state(&state)
     }
 
     /// The tree's events from now on.

@@ -213,6 +213,23 @@ impl Ring {
         Read::Events { batch, next: end }
     }
 
+    /// All that it holds.
+    pub(crate) fn held(&self) -> Vec<SupervisorEvent> {
+        let everything = Selection::default();
+        let mut held = Vec::new();
+        let mut at = 1;
+        loop {
+            match self.read(at, &everything) {
+                Read::Events { batch, next } => {
+                    held.extend(batch);
+                    at = next;
+                }
+                Read::Gap { next, .. } => at = next,
+                Read::Empty | Read::Closed => return held,
+            }
+        }
+    }
+
     fn expand(&self, record: &Record, sequence: u64) -> SupervisorEvent {
         SupervisorEvent {
             schema: SupervisorEvent::SCHEMA,

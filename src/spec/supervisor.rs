@@ -69,7 +69,7 @@ pub(crate) struct TreeSettings {
     pub(crate) backpressure: Backpressure,
     pub(crate) journal_file: Option<JournalFile>,
     pub(crate) audit: Option<Audit>,
-    pub(crate) metrics: bool,
+    pub(crate) counted: bool,
     pub(crate) control_channel_capacity: usize,
     pub(crate) cancel_on: Option<CancellationToken>,
     pub(crate) jitter_seed: Option<u64>,
@@ -108,7 +108,7 @@ impl SupervisorSpec {
                 backpressure: Backpressure::default(),
                 journal_file: None,
                 audit: Some(Audit::default()),
-                metrics: true,
+                counted: true,
                 control_channel_capacity: 256,
                 cancel_on: None,
                 jitter_seed: None,
@@ -313,7 +313,7 @@ impl SupervisorSpec {
     /// [`ObserveLayer`](crate::ObserveLayer) decides.
     #[must_use]
     pub fn metrics(mut self, on: bool) -> Self {
-        self.tree.metrics = on;
+        self.tree.counted = on;
         self
     }
 

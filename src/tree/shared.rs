@@ -56,7 +56,7 @@ impl Tree {
         let journal = Ring::new(
             settings.journal_capacity,
             Lag::new(settings.backpressure, settings.event_channel_capacity),
-            settings.metrics,
+            settings.counted,
         );
         let audit = settings
             .audit
@@ -65,7 +65,7 @@ impl Tree {
         Arc::new(Self {
             journal: Arc::new(journal),
             audit,
-            metrics: settings.metrics,
+            metrics: settings.counted,
             instances: AtomicU64::new(0),
             depth: AtomicU32::new(0),
             closing: AtomicBool::new(false),
