@@ -83,3 +83,8 @@ pub use supervisor_layers::{
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// And so are those of the page on observation.
+#[cfg(all(doctest, feature = "log-tail"))]
+#[doc = include_str!("../docs/observation.md")]
+struct Observation;
