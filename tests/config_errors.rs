@@ -332,6 +332,34 @@ fn factories_are_checked() {
 }
 
 #[test]
+fn what_is_written_to_files_is_checked() {
+    one(
+        "audit: {backend: file}",
+        "audit.file_path: is missing: the audit needs to know its file",
+    );
+    one(
+        "audit: {file_path: a.jsonl}",
+        "audit.file_path: is \"a.jsonl\": only with backend: file is there one",
+    );
+    one(
+        "audit: {rotation: {max_file_age_secs: 5}}",
+        "audit.file_path: is missing: without a file there is nothing to rotate",
+    );
+    one(
+        "observability: {journal_file: {path: j.jsonl, rotation: {max_total_bytes: 2000}}}",
+        "observability.journal_file.rotation.max_total_bytes: is 2000: all files together cannot hold less than one, max_file_bytes: 16777216",
+    );
+    one(
+        "observability: {journal_file: {rotation: {max_file_bytes: 2000}}}",
+        "observability.journal_file.path: is missing: without a file there is nothing to rotate",
+    );
+    one(
+        "audit: {failure_strategy: fail_open}",
+        "audit.failure_strategy: is \"fail_open\"; allowed: fail_closed, defer_bounded",
+    );
+}
+
+#[test]
 fn the_dashboard_is_refused_until_it_can_be_served() {
     let told = problems(
         "dashboard: {enabled: true, path: run/x.sock, permissions: '0622', registration: {enabled: true, lease_seconds: 15}}",

@@ -281,7 +281,7 @@ async fn no_damage_hides_a_whole_line_or_makes_one_up() {
         end += line.len();
         ends.push(end);
     }
-    for at in (0..whole.len()).step_by(7) {
+    for at in (0..whole.len()).step_by(13) {
         for byte in [b'\n', 0, 0xff, whole[at] ^ 1] {
             let mut damaged = whole.clone();
             damaged[at] = byte;
@@ -309,7 +309,7 @@ async fn no_damage_hides_a_whole_line_or_makes_one_up() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_of_and_what_the_ring_lost_meanwhile_is_a_gap() {
+async fn a_directory_that_is_gone_is_told_of_and_what_the_ring_lost_meanwhile_is_a_gap() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("journal.jsonl");
     let board = Switchboard::new();
@@ -376,6 +376,25 @@ async fn a_full_disk_is_told_of_and_what_the_ring_lost_meanwhile_is_a_gap() {
     }
     assert_eq!(next, handle.current_state().as_of + 1);
     assert!(gaps > 0);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_of_once_and_holds_nobody_up() {
+    let board = Switchboard::new();
+    let tree = spec(&board, Path::new("/dev/full")).abort_wait(Duration::from_millis(50));
+    let handle = start(tree).await;
+    let failed = support::event(&handle, |event| event.kind.name() == "journal_failed").await;
+    let EventKind::Tree(TreeEvent::JournalFailed { error, .. }) = failed.kind else {
+        unreachable!();
+    };
+    assert!(error.contains("No space left"), "{error}");
+    restarts(&handle, 100).await;
+    assert!(shut_down(&handle).await.clean);
+    let history = history(&handle).await;
+    let failures = history
+        .iter()
+        .filter(|event| event.kind.name() == "journal_failed");
+    assert_eq!(failures.count(), 1);
 }
 
 /// Not a test of its own: a process that writes a journal as fast as it can, until it is killed.
