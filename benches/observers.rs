@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-const STORM: usize = 40;
+const STORM: usize = 80;
 const SUBSCRIBERS: usize = 10;
 
 /// The time from a failure to the next run, again and again.

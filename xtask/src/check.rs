@@ -1,4 +1,9 @@
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Command, Stdio},
+};
 
 use serde_json::Value;
 
@@ -95,15 +100,13 @@ fn payments() -> Outcome {
         "10s",
         "--report",
     ];
-    step(
-        "ten seconds of the payments example",
-        cargo(run).arg(&report),
-    )?;
+    let scrape = scraped(cargo(run).arg(&report).args(["--metrics", "127.0.0.1:0"]))?;
     let text =
         fs::read_to_string(&report).map_err(|error| format!("{}: {error}", report.display()))?;
     let report: Value =
         serde_json::from_str(&text).map_err(|error| format!("the report: {error}"))?;
-    let problems = problems(&report);
+    let mut problems = problems(&report);
+    problems.extend(unlike(&scrape, &report));
     if problems.is_empty() {
         return Ok(());
     }
@@ -111,6 +114,77 @@ fn payments() -> Outcome {
         "the report of the payments example: {}\n{text}",
         problems.join("; ")
     ))
+}
+
+/// Runs the example to its end, and answers what a scrape showed on the way.
+fn scraped(example: &mut Command) -> Result<String, String> {
+    println!("\n== ten seconds of the payments example, scraped");
+    let mut example = example
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("the example cannot be run: {error}"))?;
+    let mut scrape = String::new();
+    let mut address = None;
+    let stdout = example.stdout.take().into_iter();
+    for line in stdout.flat_map(|stdout| BufReader::new(stdout).lines()) {
+        let line = line.map_err(|error| error.to_string())?;
+        println!("{line}");
+        if let Some(url) = line.strip_prefix("metrics: http://") {
+            address = url.split('/').next().map(str::to_owned);
+        }
+        // It shows its tree once a second; what is scraped last is what counts.
+        if line.starts_with("orders: ")
+            && let Some(address) = &address
+            && let Ok(page) = get(address)
+        {
+            scrape = page;
+        }
+    }
+    let status = example.wait().map_err(|error| error.to_string())?;
+    match status.success() {
+        true => Ok(scrape),
+        false => Err(format!("the payments example: {status}")),
+    }
+}
+
+fn get(address: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(
+        format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
+    )?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page)?;
+    Ok(page)
+}
+
+/// What of a scrape cannot be, as the report has it: it was made a little sooner.
+fn unlike(scrape: &str, report: &Value) -> Vec<String> {
+    let exits = |exit: &str| -> u64 {
+        let wanted = format!("exit=\"{exit}\"");
+        let lines = scrape.lines().filter(|line| {
+            line.starts_with("supervisor_child_exits_total{") && line.contains(&wanted)
+        });
+        lines
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
+            .sum()
+    };
+    let told = |exit: &str| report["exits"][exit].as_u64().unwrap_or_default();
+    let mut unlike = Vec::new();
+    if exits("failed") == 0 || exits("failed") > told("failed") {
+        unlike.push(format!(
+            "a scrape shows {} failed runs, the report {}",
+            exits("failed"),
+            told("failed")
+        ));
+    }
+    for metric in ["supervisor_child_exits_total", "supervisor_child_running"] {
+        for about in ["HELP", "TYPE"] {
+            if !scrape.contains(&format!("# {about} {metric} ")) {
+                unlike.push(format!("a scrape has no {about} of {metric}"));
+            }
+        }
+    }
+    unlike
 }
 
 fn problems(report: &Value) -> Vec<String> {
