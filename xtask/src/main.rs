@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod generate;
+mod peers;
 mod run;
 
 use std::process::ExitCode;
@@ -12,6 +13,8 @@ cargo xtask <command>
 
   demo [ARGS...]       runs the payments example until Ctrl-C; ARGS go to it (--for 10s, --report FILE)
   test                 runs everything that has to pass
+  bench-peers [--quick] [--json FILE]
+                       measures this library against plain tasks, in turn, and prints the medians
   generate [--check]   writes the generated files, or says which are stale
 ";
 
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
     {
         ["demo", rest @ ..] => demo::demo(rest),
         ["test"] => check::all(),
+        ["bench-peers", rest @ ..] => peers::bench(rest),
         ["generate"] => generate::write(),
         ["generate", "--check"] => generate::check(),
         ["help" | "--help" | "-h"] | [] => {
