@@ -18,6 +18,8 @@ impl Memory {
             .iter()
             .position(|(k, t, _)| *k == key && *t == kind)
             .unwrap_or_else(|| {
+                // Most children need one: no room for more until there are more.
+                self.entries.reserve_exact(1);
                 self.entries.push((key, kind, Box::new(T::default())));
                 self.entries.len() - 1
             });

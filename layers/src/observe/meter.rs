@@ -79,11 +79,15 @@ pub static METRICS: [&Metric; 6] = [
 struct Meter {
     starts: Option<Counter>,
     restarts: Option<Counter>,
-    exits: [Option<Counter>; TaskExit::ALL.len()],
+    /// Of the exits that there have been.
+    exits: Vec<(TaskExit, Counter)>,
     running: Option<Gauge>,
     duration: Option<Histogram>,
     stuck: Option<Counter>,
 }
+
+/// There is one meter per child, however many layers observe it.
+const METER: usize = 0;
 
 pub(super) fn begun(ctx: &TaskContext) {
     let starts = handle(
@@ -104,12 +108,7 @@ pub(super) fn begun(ctx: &TaskContext) {
 }
 
 pub(super) fn ended(ctx: &TaskContext, exit: TaskExit, ran: Duration) {
-    let exits = handle(
-        ctx,
-        |meter| &mut meter.exits[exit as usize],
-        |child| CHILD_EXITS.counter(&[child, exit.as_str()]),
-    );
-    exits.increment(1);
+    exits(ctx, exit).increment(1);
     let duration = handle(
         ctx,
         |meter| &mut meter.duration,
@@ -128,6 +127,20 @@ pub(super) fn stuck(ctx: &TaskContext) {
     stuck.increment(1);
 }
 
+fn exits(ctx: &TaskContext, exit: TaskExit) -> Counter {
+    let known = ctx.memory(METER, |meter: &mut Meter| {
+        let mut known = meter.exits.iter().filter(|(of, _)| *of == exit);
+        known.next().map(|(_, counter)| counter.clone())
+    });
+    known.unwrap_or_else(|| {
+        let new = CHILD_EXITS.counter(&[&child_label(ctx.path()), exit.as_str()]);
+        ctx.memory(METER, |meter: &mut Meter| {
+            meter.exits.push((exit, new.clone()));
+        });
+        new
+    })
+}
+
 fn running(ctx: &TaskContext) -> Gauge {
     handle(
         ctx,
@@ -141,8 +154,6 @@ fn handle<T: Clone>(
     place: impl Fn(&mut Meter) -> &mut Option<T>,
     register: impl FnOnce(&str) -> T,
 ) -> T {
-    /// There is one meter per child, however many layers observe it.
-    const METER: usize = 0;
     let known = ctx.memory(METER, |meter| place(meter).clone());
     known.unwrap_or_else(|| {
         let new = register(&child_label(ctx.path()));

@@ -1,4 +1,10 @@
-use std::{any::Any, error::Error, fmt, sync::Arc};
+use std::{
+    any::Any,
+    cell::RefCell,
+    error::Error,
+    fmt::{self, Write as _},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use tower::{load_shed::error::Overloaded, timeout::error::Elapsed};
@@ -103,12 +109,12 @@ impl TaskFailure {
             Ok(own) => return *own,
             Err(other) => other,
         };
-        let read = super::catch_panic(|| (classify(error.as_ref()), error.to_string()));
+        let read = super::catch_panic(|| (classify(error.as_ref()), words(error.as_ref())));
         match read {
             Ok(((kind, fatal), message)) => Self {
                 kind,
                 fatal,
-                message: message.into(),
+                message,
                 source: Some(Arc::from(error)),
             },
             // The error is dropped under a catch of its own: who panics when read may panic when dropped.
@@ -189,6 +195,28 @@ fn exit(kind: FailureKind) -> TaskExit {
         FailureKind::Aborted => TaskExit::Aborted,
         _ => TaskExit::Failed,
     }
+}
+
+/// What an error says. A crash loop says the same again and again: that takes no memory each time.
+fn words(error: &(dyn Error + 'static)) -> Arc<str> {
+    thread_local! {
+        static LAST: RefCell<(String, Option<Arc<str>>)> = const { RefCell::new((String::new(), None)) };
+    }
+    // Its own code may come here again, with an error of its own.
+    LAST.with(|last| match last.try_borrow_mut() {
+        Ok(mut last) => {
+            let (buffer, before) = &mut *last;
+            buffer.clear();
+            if write!(buffer, "{error}").is_err() {
+                return "an error that cannot be displayed".into();
+            }
+            match before {
+                Some(before) if **before == **buffer => before.clone(),
+                _ => before.insert(buffer.as_str().into()).clone(),
+            }
+        }
+        Err(_) => error.to_string().into(),
+    })
 }
 
 /// Kind and fatality by the first link that says; tower's errors have sources of no interest.

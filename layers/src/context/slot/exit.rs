@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use tokio::time::Instant;
 
 use super::{
@@ -68,13 +69,18 @@ impl Slot {
 
         let message = result.err().map(|failure| failure.message().clone());
         let mut steps = told(&decision, message.clone());
-        control.last_exit = Some(Box::new(LastExit {
+        let last = LastExit {
             generation,
             exit,
             message,
             decision: Some(decision),
             at: now,
-        }));
+        };
+        match &mut control.last_exit {
+            // A crash loop allocates nothing here.
+            Some(before) => **before = last,
+            none => *none = Some(Box::new(last)),
+        }
         steps.extend(follow(&mut control, &decision, now));
         self.record(&mut control, &steps);
         let correlation = control.correlation;
@@ -117,12 +123,16 @@ fn exit_of(result: Result<(), &TaskFailure>, stop: Option<StopCause>) -> TaskExi
     }
 }
 
+/// No exit has more steps: it ended, the fuse was charged and blew, what was decided, what follows.
+type Steps = ArrayVec<LifecycleEvent, 5>;
+
 /// The steps that every exit consists of.
-fn told(decision: &RestartDecision, message: Option<Arc<str>>) -> Vec<LifecycleEvent> {
-    let mut steps = vec![LifecycleEvent::Exited {
+fn told(decision: &RestartDecision, message: Option<Arc<str>>) -> Steps {
+    let mut steps = Steps::new();
+    steps.push(LifecycleEvent::Exited {
         exit: decision.exit,
         message,
-    }];
+    });
     if let Some(fuse) = decision.fuse {
         steps.push(LifecycleEvent::FuseCharged { fuse });
         if fuse.blown {
