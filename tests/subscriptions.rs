@@ -2,7 +2,12 @@
 
 mod support;
 
-use std::{collections::BTreeMap, pin::Pin, time::Duration};
+use std::{
+    collections::BTreeMap,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use futures_core::Stream;
 use rust_supervisor::{
@@ -15,11 +20,16 @@ use tokio::time::{Instant, sleep};
 
 /// All that can be read without waiting.
 fn at_hand(events: &mut EventStream) -> Vec<EventItem> {
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut cx = Context::from_waker(Waker::noop());
     let mut read = Vec::new();
-    while let std::task::Poll::Ready(Some(item)) = Pin::new(&mut *events).poll_next(&mut cx) {
-        read.push(item);
-    }
+    // A stream gives way to other tasks after so many items; here there is no other.
+    let mut reading = std::pin::pin!(tokio::task::unconstrained(std::future::poll_fn(|cx| {
+        while let Poll::Ready(Some(item)) = Pin::new(&mut *events).poll_next(cx) {
+            read.push(item);
+        }
+        Poll::Ready(())
+    })));
+    assert!(reading.as_mut().poll(&mut cx).is_ready());
     read
 }
 

@@ -157,7 +157,7 @@ impl SupervisorHandle {
         &self.shared.root.scope
     }
 
-    pub(super) fn tree(&self) -> &Arc<Tree> {
+    pub(crate) fn tree(&self) -> &Arc<Tree> {
         self.scope().tree()
     }
 
@@ -211,7 +211,8 @@ impl SupervisorHandle {
     /// Why the tree is where it is, from what its ring of events holds and what its children do now.
     pub fn run_summary(&self) -> RunSummary {
         let state = self.current_state();
-        RunSummary::of(&self.tree().journal.held()).with_state(&state)
+        let (events, _) = self.tree().journal.held_from(1);
+        RunSummary::of(&events).with_state(&state)
     }
 
     /// The tree's events from now on.

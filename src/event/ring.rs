@@ -213,19 +213,22 @@ impl Ring {
         Read::Events { batch, next: end }
     }
 
-    /// All that it holds.
-    pub(crate) fn held(&self) -> Vec<SupervisorEvent> {
+    /// All that it holds from `at` on, and how many of those it holds no more.
+    pub(crate) fn held_from(&self, mut at: u64) -> (Vec<SupervisorEvent>, u64) {
         let everything = Selection::default();
         let mut held = Vec::new();
-        let mut at = 1;
+        let mut lost = 0;
         loop {
             match self.read(at, &everything) {
                 Read::Events { batch, next } => {
                     held.extend(batch);
                     at = next;
                 }
-                Read::Gap { next, .. } => at = next,
-                Read::Empty | Read::Closed => return held,
+                Read::Gap { missed, next } => {
+                    lost += missed;
+                    at = next;
+                }
+                Read::Empty | Read::Closed => return (held, lost),
             }
         }
     }

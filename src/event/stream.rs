@@ -116,7 +116,15 @@ impl EventStream {
         std::future::poll_fn(|cx| self.poll(cx)).await
     }
 
+    /// A reader that never catches up lets others have its worker thread now and then.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<EventItem>> {
+        let turn = ready!(tokio::task::coop::poll_proceed(cx));
+        let item = ready!(self.read_on(cx));
+        turn.made_progress();
+        Poll::Ready(item)
+    }
+
+    fn read_on(&mut self, cx: &mut Context<'_>) -> Poll<Option<EventItem>> {
         loop {
             if let Some(gap) = self.cut_off() {
                 return Poll::Ready(Some(gap));
