@@ -26,6 +26,16 @@ const OPERATIONS: [(&str, &[usize], Target); 11] = [
     ("state_of_one", &[10_000], Target::Value(200.0)),
 ];
 
+/// Whose figures are per child.
+const PER_CHILD: [&str; 6] = [
+    "start",
+    "memory",
+    "shutdown",
+    "shutdown_reverse",
+    "one_for_all",
+    "state",
+];
+
 #[derive(Clone, Copy)]
 enum Target {
     Ratio(f64),
@@ -178,9 +188,15 @@ fn growth(operation: &str, measured: &BTreeMap<Key, BTreeMap<&str, Vec<f64>>>) {
             .filter_map(|((_, size, _), values)| Some((*size, median(values.get("this")?))));
         if let (Some(first), Some(last)) = (sizes.next(), sizes.next_back()) {
             let sizes = (last.0 as f64 / first.0 as f64).ln();
-            let exponent = 1.0 + (last.1 / first.1).ln() / sizes;
+            let of_figure = (last.1 / first.1).ln() / sizes;
+            // A figure per child is one of all of them; the others are of one operation among so many.
+            let (what, flat) = match PER_CHILD.contains(&operation) {
+                true => ("the whole grows", 1.0),
+                false => ("it grows", 0.0),
+            };
+            let exponent = flat + of_figure;
             println!(
-                "{:<18} {name:<7} grows with the size to the {exponent:.2}",
+                "{:<18} {name:<7} {what} with the size to the {exponent:.2}",
                 ""
             );
         }
