@@ -1,13 +1,14 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use pin_project_lite::pin_project;
 use tracing::Span;
 
-use super::{ObserveLayer, meter};
+use super::{ObserveLayer, meter::Meter};
 use crate::{
     BoxError, TaskContext, TaskExit, TaskFailure,
     ended::{AtEnd, EndGuard, Ended},
@@ -102,7 +103,7 @@ fn log(result: &Result<(), BoxError>) {
 }
 
 pub(super) struct Count {
-    metrics: bool,
+    meter: Option<Arc<Meter>>,
     /// The monitor looks at its polls, for this layer.
     watched: bool,
     /// How the run ended, should it be dropped now.
@@ -111,9 +112,9 @@ pub(super) struct Count {
 
 impl Count {
     /// Of a run that is about to be called.
-    pub(super) fn new(metrics: bool, watched: bool) -> Self {
+    pub(super) fn new(meter: Option<Arc<Meter>>, watched: bool) -> Self {
         Self {
-            metrics,
+            meter,
             watched,
             exit: TaskExit::Panicked,
         }
@@ -125,8 +126,8 @@ impl AtEnd for Count {
         if self.watched {
             ctx.slot().poll_word().over();
         }
-        if self.metrics {
-            meter::ended(ctx, self.exit, ctx.slot().ran_for());
+        if let Some(meter) = &self.meter {
+            meter.ended(ctx, self.exit, ctx.slot().ran_for());
         }
     }
 }

@@ -1,4 +1,7 @@
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use metrics::{Counter, Gauge, Histogram, Unit};
 
@@ -72,92 +75,71 @@ pub static METRICS: [&Metric; 6] = [
     &STUCK_POLLS,
 ];
 
-/// A child's metrics, looked up once and kept in its memory.
+/// A child's metrics, looked up once and kept in its memory. A run looks there once, when it begins.
 ///
 /// The recorder is somebody else's code: it is asked and told with the child's slot unlocked.
-#[derive(Default)]
-struct Meter {
-    starts: Option<Counter>,
-    restarts: Option<Counter>,
+pub(super) struct Meter {
+    starts: Counter,
+    restarts: Counter,
+    running: Gauge,
+    duration: Histogram,
     /// Of the exits that there have been.
-    exits: Vec<(TaskExit, Counter)>,
-    running: Option<Gauge>,
-    duration: Option<Histogram>,
-    stuck: Option<Counter>,
+    exits: Mutex<Vec<(TaskExit, Counter)>>,
+    stuck: OnceLock<Counter>,
 }
 
-/// There is one meter per child, however many layers observe it.
-const METER: usize = 0;
-
-pub(super) fn begun(ctx: &TaskContext) {
-    let starts = handle(
-        ctx,
-        |meter| &mut meter.starts,
-        |child| CHILD_STARTS.counter(&[child]),
-    );
-    starts.increment(1);
-    if ctx.generation() > 1 {
-        let restarts = handle(
-            ctx,
-            |meter| &mut meter.restarts,
-            |child| CHILD_RESTARTS.counter(&[child]),
-        );
-        restarts.increment(1);
+impl Meter {
+    /// There is one per child, however many layers observe it.
+    pub(super) fn of(ctx: &TaskContext) -> Arc<Self> {
+        const METER: usize = 0;
+        let known = ctx.recall(METER, |meter: &mut Option<Arc<Self>>| meter.clone());
+        known.flatten().unwrap_or_else(|| {
+            let new = Arc::new(Self::new(&child_label(ctx.path())));
+            ctx.memory(METER, |meter| *meter = Some(new.clone()));
+            new
+        })
     }
-    running(ctx).increment(1.0);
-}
 
-pub(super) fn ended(ctx: &TaskContext, exit: TaskExit, ran: Duration) {
-    exits(ctx, exit).increment(1);
-    let duration = handle(
-        ctx,
-        |meter| &mut meter.duration,
-        |child| RUN_DURATION.histogram(&[child]),
-    );
-    duration.record(ran);
-    running(ctx).decrement(1.0);
-}
+    fn new(child: &str) -> Self {
+        Self {
+            starts: CHILD_STARTS.counter(&[child]),
+            restarts: CHILD_RESTARTS.counter(&[child]),
+            running: CHILD_RUNNING.gauge(&[child]),
+            duration: RUN_DURATION.histogram(&[child]),
+            exits: Mutex::default(),
+            stuck: OnceLock::new(),
+        }
+    }
 
-pub(super) fn stuck(ctx: &TaskContext) {
-    let stuck = handle(
-        ctx,
-        |meter| &mut meter.stuck,
-        |child| STUCK_POLLS.counter(&[child]),
-    );
-    stuck.increment(1);
-}
+    pub(super) fn begun(&self, generation: u64) {
+        self.starts.increment(1);
+        if generation > 1 {
+            self.restarts.increment(1);
+        }
+        self.running.increment(1.0);
+    }
 
-fn exits(ctx: &TaskContext, exit: TaskExit) -> Counter {
-    let known = ctx.memory(METER, |meter: &mut Meter| {
-        let mut known = meter.exits.iter().filter(|(of, _)| *of == exit);
-        known.next().map(|(_, counter)| counter.clone())
-    });
-    known.unwrap_or_else(|| {
+    pub(super) fn ended(&self, ctx: &TaskContext, exit: TaskExit, ran: Duration) {
+        self.exits(ctx, exit).increment(1);
+        self.duration.record(ran);
+        self.running.decrement(1.0);
+    }
+
+    pub(super) fn stuck(&self, ctx: &TaskContext) {
+        let stuck = self
+            .stuck
+            .get_or_init(|| STUCK_POLLS.counter(&[&child_label(ctx.path())]));
+        stuck.increment(1);
+    }
+
+    fn exits(&self, ctx: &TaskContext, exit: TaskExit) -> Counter {
+        let exits = || self.exits.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = exits().iter().find(|(of, _)| *of == exit).cloned();
+        if let Some((_, known)) = known {
+            return known;
+        }
         let new = CHILD_EXITS.counter(&[&child_label(ctx.path()), exit.as_str()]);
-        ctx.memory(METER, |meter: &mut Meter| {
-            meter.exits.push((exit, new.clone()));
-        });
+        exits().push((exit, new.clone()));
         new
-    })
-}
-
-fn running(ctx: &TaskContext) -> Gauge {
-    handle(
-        ctx,
-        |meter| &mut meter.running,
-        |child| CHILD_RUNNING.gauge(&[child]),
-    )
-}
-
-fn handle<T: Clone>(
-    ctx: &TaskContext,
-    place: impl Fn(&mut Meter) -> &mut Option<T>,
-    register: impl FnOnce(&str) -> T,
-) -> T {
-    let known = ctx.memory(METER, |meter| place(meter).clone());
-    known.unwrap_or_else(|| {
-        let new = register(&child_label(ctx.path()));
-        ctx.memory(METER, |meter| *place(meter) = Some(new.clone()));
-        new
-    })
+    }
 }

@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ObserveLayer, meter};
+use super::{ObserveLayer, meter::Meter};
 use crate::{
     TaskContext,
     context::{Slot, Watch},
@@ -180,7 +180,7 @@ fn look_at(slot: &Weak<Slot>, terms: Terms, now: Moment) -> bool {
         let ctx = TaskContext::of_run(slot, generation);
         tracing::warn!(target: "rust_supervisor", path = ctx.path(), generation, ?lasts, "stuck in a poll");
         if terms.metrics {
-            meter::stuck(&ctx);
+            Meter::of(&ctx).stuck(&ctx);
         }
     }
     true

@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 use tower_service::Service;
 use tracing::Span;
 
-use super::{ObserveFuture, ObserveLayer, future::Count, meter, monitor};
+use super::{ObserveFuture, ObserveLayer, future::Count, meter::Meter, monitor};
 use crate::{BoxError, TaskContext, ended::EndGuard};
 
 /// An observed child; made by [`ObserveLayer`].
@@ -34,11 +34,12 @@ where
 
     fn call(&mut self, ctx: TaskContext) -> Self::Future {
         let span = run_span(&ctx);
-        if self.settings.metrics {
-            meter::begun(&ctx);
+        let meter = self.settings.metrics.then(|| Meter::of(&ctx));
+        if let Some(meter) = &meter {
+            meter.begun(ctx.generation());
         }
         let watched = monitor::watch(&ctx, &self.settings);
-        let guard = EndGuard::new(ctx.clone(), Count::new(self.settings.metrics, watched));
+        let guard = EndGuard::new(ctx.clone(), Count::new(meter, watched));
         let run = span.in_scope(|| self.inner.call(ctx.clone()));
         ObserveFuture::new(run, ctx, span, self.settings, guard)
     }
