@@ -72,10 +72,24 @@ impl Scope {
     }
 
     async fn take_down_together(self: &Arc<Self>, children: &[Arc<Child>]) {
-        let mut ends = JoinSet::new();
         for child in children {
             self.ask(child, StopCause::Shutdown);
-            let (scope, child) = (self.clone(), child.clone());
+        }
+        // Most end as soon as they are asked: nobody has to wait for each of them.
+        let mut left = children.to_vec();
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+            left.retain(|child| {
+                let goes_on = child.scope().is_some() || !child.is_over();
+                if !goes_on {
+                    self.note_end(child);
+                }
+                goes_on
+            });
+        }
+        let mut ends = JoinSet::new();
+        for child in left {
+            let scope = self.clone();
             ends.spawn(async move { scope.await_end(&child).await });
         }
         while ends.join_next().await.is_some() {}
@@ -121,6 +135,10 @@ impl Scope {
             };
             let _ = timeout(self.abort_wait, all_over).await;
         }
+        self.note_end(child);
+    }
+
+    fn note_end(&self, child: &Child) {
         if self.tree().is_closing() {
             self.tree().account(child);
         } else {
