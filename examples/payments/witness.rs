@@ -118,5 +118,7 @@ fn exposed(exposition: &str) -> BTreeMap<String, u64> {
         };
         *lines.entry(line).or_default() += value.parse::<u64>().unwrap_or_default();
     }
+    // What has not happened yet is shown as well.
+    lines.retain(|_, count| *count > 0);
     lines
 }
