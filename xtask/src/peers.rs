@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::run::{Outcome, cargo, root};
 
 /// The programs that are measured, the floor first.
-const PEERS: [&str; 2] = ["raw", "this"];
+const PEERS: [&str; 3] = ["raw", "this", "task-supervisor"];
 
 /// What is measured, at which sizes, and what this library is to reach: so many times the floor, or so much.
 const OPERATIONS: [(&str, &[usize], Target); 11] = [
@@ -129,41 +129,40 @@ fn median(values: &[f64]) -> f64 {
 }
 
 fn print(measured: &BTreeMap<Key, BTreeMap<&str, Vec<f64>>>) {
-    println!(
-        "\n{:<18} {:>8} {:<7} {:>12} {:>12} {:>8} {:>8}  target",
-        "operation", "size", "", "raw", "this", "× raw", "spread"
-    );
+    print!("\n{:<18} {:>8} {:<7}", "operation", "size", "");
+    for peer in PEERS {
+        print!(" {:>16}", peer);
+    }
+    println!(" {:>8} {:>8}  target", "× raw", "spread");
     for (operation, _, target) in OPERATIONS {
         let rows = measured.iter().filter(|((of, _, _), _)| *of == operation);
         for ((_, size, name), values) in rows {
             let of = |peer: &str| values.get(peer).map(|values| median(values));
-            let shown = |value: Option<f64>| {
-                value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"))
-            };
             let ratio = of("raw").zip(of("this")).map(|(raw, this)| this / raw);
-            let spread = values.get("this").map(|values| {
-                let (low, high) = values
-                    .iter()
-                    .fold((f64::MAX, f64::MIN), |(low, high), value| {
-                        (low.min(*value), high.max(*value))
-                    });
-                high / low
-            });
             let verdict = match (target, of("this")) {
                 (Target::None, _) | (_, None) => String::new(),
                 (Target::Ratio(most), _) => verdict(ratio, most, "× raw"),
                 (Target::Value(most), value) => verdict(value, most, ""),
             };
-            println!(
-                "{operation:<18} {size:>8} {name:<7} {:>12} {:>12} {:>8} {:>8}  {verdict}",
-                shown(of("raw")),
-                shown(of("this")),
-                shown(ratio),
-                shown(spread),
-            );
+            print!("{operation:<18} {size:>8} {name:<7}");
+            for peer in PEERS {
+                print!(" {:>16}", shown(of(peer)));
+            }
+            let spread = values.get("this").map(|values| spread(values));
+            println!(" {:>8} {:>8}  {verdict}", shown(ratio), shown(spread));
         }
         growth(operation, measured);
     }
+}
+
+fn shown(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}"))
+}
+
+/// The largest over the smallest.
+fn spread(values: &[f64]) -> f64 {
+    let largest = values.iter().copied().fold(f64::MIN, f64::max);
+    largest / values.iter().copied().fold(f64::MAX, f64::min)
 }
 
 fn verdict(value: Option<f64>, most: f64, unit: &str) -> String {
