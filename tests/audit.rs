@@ -456,6 +456,32 @@ fn a_critical_queue_makes_commands_wait_each_until_its_deadline_and_no_shutdown(
 }
 
 #[test]
+fn a_level_that_an_outcome_reaches_is_told_of_too() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let audit = Audit::file(&path).failure_strategy(AuditFailureStrategy::DeferBounded);
+    with_stalled_storage(async |go_on| {
+        let board = Switchboard::new();
+        // Two records a command: the eighth, which is to be warned of, is an outcome.
+        let terms = bounded(BackpressureStrategy::AlertAndBlock).thresholds(80, 100);
+        let handle = start(spec(&board, audit).backpressure(terms)).await;
+        for _ in 0..5 {
+            handle.restart_child("a", &by()).await.unwrap();
+        }
+        go_on.send(()).unwrap();
+        let lagged = event(&handle, |event| event.kind.name() == "subscriber_lagged").await;
+        assert!(matches!(
+            lagged.kind,
+            EventKind::Tree(TreeEvent::SubscriberLagged {
+                level: LagLevel::Warning,
+                ..
+            })
+        ));
+        shut_down(&handle).await;
+    });
+}
+
+#[test]
 fn without_blocking_a_full_queue_refuses_at_once() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("audit.jsonl");

@@ -67,10 +67,10 @@ impl AuditLog {
     }
 
     /// Records what has happened, and waits until that is safe, for as long as `until`.
-    pub(crate) async fn note(&self, entry: AuditEntry, until: Instant) {
+    pub(crate) async fn note(&self, entry: AuditEntry, until: Instant, tree: &Tree) {
         let record = self.record(entry);
         if let (Some(queue), Ok(line)) = (&self.queue, line(&record)) {
-            queue.note(line, until).await;
+            queue.note(line, until, tree).await;
         }
         self.remember(record);
     }

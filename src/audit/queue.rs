@@ -81,19 +81,9 @@ impl Queue {
         tree: &Tree,
     ) -> Result<(), NotRecorded> {
         self.wait_for_room(until).await?;
-        let waits = self.strategy == AuditFailureStrategy::FailClosed;
-        let (safe, answer) = oneshot::channel();
-        let alert = self.put(Entry {
-            line,
-            admits: true,
-            safe: waits.then_some(safe),
-        });
-        if let Some(alert) = alert {
-            tree.record(&SupervisorPath::root(), alert, 0);
-        }
-        if !waits {
+        let Some(answer) = self.enter(line, true, tree) else {
             return Ok(());
-        }
+        };
         match timeout_at(until, answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(NotRecorded("the tree has ended".into())),
@@ -101,26 +91,40 @@ impl Queue {
         }
     }
 
-    pub(super) async fn note(&self, line: Vec<u8>, until: Instant) {
-        let waits = self.strategy == AuditFailureStrategy::FailClosed;
-        let (safe, answer) = oneshot::channel();
-        self.put(Entry {
-            line,
-            admits: false,
-            safe: waits.then_some(safe),
-        });
-        if waits {
+    pub(super) async fn note(&self, line: Vec<u8>, until: Instant, tree: &Tree) {
+        if let Some(answer) = self.enter(line, false, tree) {
             // What has happened has happened; that it is not recorded the events tell.
             let _ = timeout_at(until, answer).await;
         }
     }
 
+    /// Without waiting, and without an alert: whoever comes next raises it.
     pub(super) fn tell(&self, line: Vec<u8>) {
         self.put(Entry {
             line,
             admits: false,
             safe: None,
         });
+    }
+
+    /// Puts a record in; its answer, where it is to be waited for.
+    fn enter(
+        &self,
+        line: Vec<u8>,
+        admits: bool,
+        tree: &Tree,
+    ) -> Option<oneshot::Receiver<Result<(), NotRecorded>>> {
+        let (safe, answer) = oneshot::channel();
+        let waits = self.strategy == AuditFailureStrategy::FailClosed;
+        self.put(Entry {
+            line,
+            admits,
+            safe: waits.then_some(safe),
+        });
+        if let Some(alert) = self.alert() {
+            tree.record(&SupervisorPath::root(), alert, 0);
+        }
+        waits.then_some(answer)
     }
 
     /// No more records will come.
@@ -173,16 +177,20 @@ impl Queue {
         NotRecorded(reason.into())
     }
 
-    /// What has to be told of the queue's length, once each time it grows to that.
-    fn put(&self, entry: Entry) -> Option<TreeEvent> {
+    fn put(&self, entry: Entry) {
         let mut waiting = self.lock();
         // Refusals have no bound of their own, and are in memory and in the events as well.
         if !entry.admits && waiting.failing.is_some() && waiting.depth() >= self.bound() {
             waiting.lost += 1;
-            return None;
+            return;
         }
         waiting.entries.push_back(entry);
         self.arrived.notify_one();
+    }
+
+    /// What has to be told of the queue's length, once each time it has grown to that.
+    fn alert(&self) -> Option<TreeEvent> {
+        let mut waiting = self.lock();
         let depth = waiting.depth();
         let level = match depth {
             _ if depth >= self.critical => LagLevel::Critical,

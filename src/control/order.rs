@@ -49,7 +49,7 @@ impl Order {
     pub(super) async fn refused(&self, error: &SupervisorError) {
         if let Some(audit) = &self.tree.audit {
             let entry = self.refusal(error, None);
-            audit.note(entry, self.by.deadline()).await;
+            audit.note(entry, self.by.deadline(), &self.tree).await;
         }
         self.record_refusal(error);
     }
@@ -78,7 +78,7 @@ impl Order {
                     correlation_id: correlation,
                 },
             };
-            audit.note(entry, self.by.deadline()).await;
+            audit.note(entry, self.by.deadline(), &self.tree).await;
         }
         let outcome = match result {
             Ok(outcome) => outcome.to_string(),
