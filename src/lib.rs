@@ -44,6 +44,7 @@ pub mod shutdown;
 pub mod spec;
 pub mod state;
 pub mod summary;
+mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod tree;

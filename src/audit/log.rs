@@ -1,7 +1,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::SystemTime,
@@ -10,6 +10,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{Audit, AuditEntry, AuditRecord, Backend, queue::Queue};
+use crate::sync::lock;
 use crate::{record::encode, spec::Backpressure, tree::Tree};
 
 /// A tree's audit.
@@ -105,7 +106,7 @@ impl AuditLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<AuditRecord>> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.recent)
     }
 }
 

@@ -2,7 +2,7 @@ use std::{
     collections::VecDeque,
     io,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use tokio::{
@@ -15,6 +15,7 @@ use crate::{
     event::{LagLevel, RETRY, TreeEvent},
     record::{LineFile, Rotation},
     spec::{Backpressure, BackpressureStrategy, SupervisorPath},
+    sync::lock,
     tree::Tree,
 };
 
@@ -210,7 +211,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 }
 

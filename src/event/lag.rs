@@ -1,5 +1,5 @@
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, Weak,
+    Arc, Mutex, Weak,
     atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
 };
 
@@ -10,6 +10,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::TreeEvent;
 use crate::spec::{Backpressure, BackpressureStrategy};
+use crate::sync::lock;
 
 /// How a subscriber that is behind is seen.
 #[derive(
@@ -241,8 +242,4 @@ impl Subscriber {
     pub(super) fn leaves_out(&self, events: u64) {
         self.left_out.fetch_add(events, Ordering::Relaxed);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

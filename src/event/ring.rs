@@ -1,7 +1,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
@@ -12,6 +12,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{EventFilter, EventKind, Lag, SupervisorEvent};
 use crate::spec::SupervisorPath;
+use crate::sync::lock;
 
 /// The tree's memory: a ring of compact records under one sequence.
 pub(crate) struct Ring {
@@ -250,7 +251,7 @@ impl Ring {
     }
 
     fn ring(&self) -> MutexGuard<'_, Records> {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ring)
     }
 }
 

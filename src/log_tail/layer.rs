@@ -1,6 +1,6 @@
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::SystemTime,
 };
 
@@ -16,6 +16,7 @@ use super::{
     record::{Said, level_name},
     tail::{Shared, Tail},
 };
+use crate::sync::lock;
 
 /// What fills a [`LogTail`](super::LogTail).
 pub struct LogTailLayer {
@@ -61,7 +62,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogTailLayer {
         let Some((tail, generation, attempt)) = scope.find_map(|span| {
             let extensions = span.extensions();
             let run = extensions.get::<Run>()?;
-            let mut tail = run.tail.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut tail = lock(&run.tail);
             if tail.is_gone() {
                 let path = tail.path.clone();
                 *tail = self.shared.tail(&path);

@@ -1,7 +1,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -11,6 +11,7 @@ use tracing::Level;
 
 use super::{LogRecord, LogStream, LogTailLayer};
 use crate::spec::SupervisorPath;
+use crate::sync::lock;
 
 /// Keeps the last records of each child; see the [module](super). Clones are one tail.
 ///
@@ -194,8 +195,4 @@ impl Tail {
             records: records.last.iter().skip(skip).cloned().collect(),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

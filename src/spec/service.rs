@@ -1,10 +1,11 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll, ready},
 };
 
+use crate::sync::lock;
 use pin_project_lite::pin_project;
 use supervisor_layers::{
     BoxError, ChildPolicy, IntoTaskResult, SupervisedLayer, TaskContext, TaskFactory, TaskFailure,
@@ -91,10 +92,7 @@ impl<S: TaskFactory> OfStack<S> {
     }
 
     fn fresh(&self) -> S {
-        self.template
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.template).clone()
     }
 }
 

@@ -2,7 +2,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -13,6 +13,7 @@ use super::{
     play::{End, Play, play},
     record::{Record, ScriptedRun},
 };
+use crate::sync::lock;
 
 /// A child that does what a test says, run by run, and writes down what became of it.
 ///
@@ -63,18 +64,14 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn record(&self) -> MutexGuard<'_, Record> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.record)
     }
 
     /// Waits until the test orders how the run is to end.
     pub(super) async fn order(&self) -> End {
         loop {
             let ordered = self.ordered.notified();
-            let order = self
-                .order
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
+            let order = lock(&self.order).take();
             match order {
                 Some(order) => return order,
                 None => ordered.await,
@@ -251,11 +248,7 @@ impl Script {
             "no run of this script is alive to be told how to end: {:?}",
             self.recorded()
         );
-        *self
-            .shared
-            .order
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(end);
+        *lock(&self.shared.order) = Some(end);
         self.shared.ordered.notify_waiters();
     }
 
@@ -361,11 +354,7 @@ impl Drop for Alive {
         let mut record = self.shared.record();
         record.end(self.run, self.ctx.stop_cause());
         // What was ordered was meant for this run.
-        *self
-            .shared
-            .order
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.shared.order) = None;
     }
 }
 

@@ -3,7 +3,7 @@ use std::{
     future::Future,
     ops::Deref,
     panic::Location,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use super::{clock, history, recorder::Recorder};
 use crate::{
     CommandMeta, ShutdownResult, Supervisor, SupervisorError, SupervisorEvent, SupervisorHandle,
-    SupervisorPath, SupervisorSpec,
+    SupervisorPath, SupervisorSpec, sync::lock,
 };
 
 /// A tree under test, in virtual time: its [`SupervisorHandle`] with waits that cannot hang, everything that
@@ -117,7 +117,7 @@ impl TestTree {
     }
 
     pub(super) fn recorder(&self) -> MutexGuard<'_, Recorder> {
-        let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recorder = lock(&self.recorder);
         recorder.catch_up(&self.handle);
         recorder
     }

@@ -14,10 +14,11 @@ use supervisor_layers::{
 use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 use tower_layer::Layer;
 
-use super::{Scope, core::ScopeCore, shared::lock, supervise::SupervisorService};
+use super::{Scope, core::ScopeCore, supervise::SupervisorService};
 use crate::spec::{
     BoxedChild, Build, ChildSpec, OnFuseBlown, SupervisionStrategy, SupervisorPath, SupervisorSpec,
 };
+use crate::sync::lock;
 
 /// A child that was added: its declaration, its slot, and its task while it has one.
 pub(crate) struct Child {

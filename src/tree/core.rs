@@ -14,11 +14,12 @@ use supervisor_layers::{
 };
 use tokio::{sync::Notify, time::Instant};
 
-use super::{Tree, shared::lock};
+use super::Tree;
 use crate::{
     event::{Origin, TreeEvent},
     metrics,
     spec::SupervisorPath,
+    sync::lock,
 };
 
 /// What a supervisor's children know of it: where to record, whether a restart may pass, whom to tell.

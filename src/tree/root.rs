@@ -11,7 +11,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Scope, Tree, files::Files, supervise::supervise};
+use super::{Scope, Tree, files::Files, shared::sleep_until_some, supervise::supervise};
 use crate::{
     SupervisorError,
     audit::{AuditEntry, AuditLog, AuditedCommand},
@@ -253,13 +253,6 @@ async fn watch_subscribers(tree: &Tree) {
             () = ring.lag.rung() => {}
             () = sleep_until_some(seen.again) => {}
         }
-    }
-}
-
-async fn sleep_until_some(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }
 

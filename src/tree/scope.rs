@@ -10,9 +10,7 @@ use std::{
 
 use supervisor_layers::{Gate, StopCause, context::StopRequest};
 
-use super::{
-    Child, Tree, child::AsChild, core::ScopeCore, driver, order::start_order, shared::lock,
-};
+use super::{Child, Tree, child::AsChild, core::ScopeCore, driver, order::start_order};
 use crate::{
     SupervisorError,
     event::TreeEvent,
@@ -20,6 +18,7 @@ use crate::{
         AutoShutdown, Declare, DynamicChildren, EscalationPolicy, Member, Replicas, ShutdownOrder,
         SupervisionStrategy, SupervisorPath, SupervisorSpec, check_id,
     },
+    sync::lock,
 };
 
 /// A supervisor: its settings and its children. Lives as long as its declaration; its *life* is a run of

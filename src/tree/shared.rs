@@ -1,7 +1,7 @@
 use std::{
     any::Any,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, Weak,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
@@ -20,6 +20,7 @@ use crate::{
     metrics,
     shutdown::{ChildShutdown, ChildShutdownStatus, ShutdownStage},
     spec::{SupervisorPath, SupervisorSpec},
+    sync::lock,
 };
 
 /// What all supervisors of one tree share.
@@ -256,14 +257,8 @@ impl Tree {
         let mut budget = self.budget();
         loop {
             let limit = *budget.borrow_and_update();
-            let spent = async {
-                match limit {
-                    Some(limit) => tokio::time::sleep_until(limit).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = spent => return,
+                () = sleep_until_some(limit) => return,
                 // The sender is this tree's.
                 _ = budget.changed() => {}
             }
@@ -398,6 +393,10 @@ impl Tree {
     }
 }
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// At that time; without one, never.
+pub(super) async fn sleep_until_some(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }

@@ -3,10 +3,10 @@ use std::sync::Arc;
 use supervisor_layers::{StopCause, context::after};
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, timeout},
 };
 
-use super::{Child, Scope};
+use super::{Child, Scope, shared::sleep_until_some};
 use crate::{shutdown::ShutdownStage, spec::ShutdownOrder};
 
 /// How a wait for a stopping child ended.
@@ -153,12 +153,6 @@ impl Scope {
         let since = Instant::now();
         loop {
             let limit = self.limit(child, since, *budget.borrow_and_update());
-            let late = async {
-                match limit {
-                    Some(limit) => sleep_until(limit).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
                 () = &mut down => return Waited::Down,
@@ -168,7 +162,7 @@ impl Scope {
                         return Waited::Late;
                     }
                 }
-                () = late => {
+                () = sleep_until_some(limit) => {
                     // The run may have asked for more time, or been given less, meanwhile.
                     if self.limit(child, since, *budget.borrow()) <= limit {
                         return Waited::Late;
