@@ -1,7 +1,7 @@
 use std::{
     collections::VecDeque,
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -12,8 +12,8 @@ use tokio::{
 
 use super::{Audit, AuditFailureStrategy, log::NotRecorded};
 use crate::{
-    event::{LagLevel, RETRY, TreeEvent},
-    record::{LineFile, Rotation},
+    event::{LagLevel, TreeEvent},
+    record::{LineFile, RETRY, Rotation},
     spec::{Backpressure, BackpressureStrategy, SupervisorPath},
     sync::lock,
     tree::Tree,
@@ -50,6 +50,12 @@ struct Entry {
     /// The command goes on once this is safe, or is refused: then it has to leave no record.
     admits: bool,
     safe: Option<oneshot::Sender<Result<(), NotRecorded>>>,
+}
+
+impl AsRef<[u8]> for Entry {
+    fn as_ref(&self) -> &[u8] {
+        &self.line
+    }
 }
 
 impl Waiting {
@@ -218,6 +224,7 @@ impl Queue {
 /// Brings the queue to the file.
 pub(crate) struct Writing {
     queue: Arc<Queue>,
+    path: PathBuf,
     /// Away while a thread writes to it.
     file: Option<LineFile>,
     entries: Vec<Entry>,
@@ -227,6 +234,7 @@ impl Writing {
     pub(crate) fn open(queue: &Arc<Queue>, path: &Path, rotation: Rotation) -> io::Result<Self> {
         Ok(Self {
             queue: queue.clone(),
+            path: path.to_owned(),
             file: Some(LineFile::open(path, rotation)?),
             entries: Vec::new(),
         })
@@ -266,21 +274,17 @@ impl Writing {
     /// runtime is torn down.
     async fn write(&mut self) -> Option<(usize, io::Result<()>)> {
         let mut file = self.file.take()?;
-        let lines: Vec<_> = self
-            .entries
-            .iter()
-            .map(|entry| entry.line.clone())
-            .collect();
+        let entries = std::mem::take(&mut self.entries);
         let written = tokio::task::spawn_blocking(move || {
-            let (done, result) = file.write(&lines);
+            let (done, result) = file.write(&entries);
             let result = match done {
                 0 => result,
                 _ => file.sync().and(result),
             };
-            (file, done, result)
+            (file, entries, done, result)
         });
-        let (file, done, result) = written.await.ok()?;
-        self.file = Some(file);
+        let (file, entries, done, result) = written.await.ok()?;
+        (self.file, self.entries) = (Some(file), entries);
         Some((done, result))
     }
 
@@ -312,13 +316,13 @@ impl Writing {
             (told, lost)
         };
         self.queue.room.notify_waiters();
-        let path: Arc<str> = match &self.file {
-            Some(file) => file.path().to_string_lossy().into(),
-            None => return,
-        };
+        let path = || self.path.to_string_lossy().into();
         let event = match (told, reason) {
-            (None, Some(error)) => TreeEvent::AuditFailed { path, error },
-            (Some(_), None) => TreeEvent::AuditRecovered { path, lost },
+            (None, Some(error)) => TreeEvent::AuditFailed {
+                path: path(),
+                error,
+            },
+            (Some(_), None) => TreeEvent::AuditRecovered { path: path(), lost },
             _ => return,
         };
         tree.record(&SupervisorPath::root(), event, 0);

@@ -2,7 +2,6 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +12,7 @@ use super::{
     ring::{Read, Ring, Selection},
 };
 use crate::{
-    record::{LineFile, Lines, Rotation, Skipped, encode},
+    record::{LineFile, Lines, RETRY, Rotation, Skipped, encode},
     spec::SupervisorPath,
     tree::Tree,
 };
@@ -73,9 +72,6 @@ pub(crate) struct Copying {
     /// It could not be written last time.
     failing: bool,
 }
-
-/// How long to wait before another attempt to write.
-pub(crate) const RETRY: Duration = Duration::from_millis(500);
 
 impl Copying {
     pub(crate) fn open(file: &JournalFile, ring: Arc<Ring>) -> io::Result<Self> {

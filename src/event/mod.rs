@@ -10,7 +10,7 @@ mod severity;
 mod stream;
 
 pub use filter::EventFilter;
-pub(crate) use journal::{Copying, RETRY};
+pub(crate) use journal::Copying;
 pub use journal::{Journal, JournalFile, JournalItem};
 pub(crate) use kind::rfc3339;
 pub use kind::{EventKind, SupervisorEvent, TreeEvent};

@@ -2,10 +2,13 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use super::{Rotation, lines::rotated};
+
+/// How long to wait before what could not be written is tried again.
+pub(crate) const RETRY: Duration = Duration::from_millis(500);
 
 /// A file of lines that is only ever appended to.
 pub(crate) struct LineFile {
@@ -48,16 +51,12 @@ impl LineFile {
         })
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Writes lines, and says how many of them are whole in the file. Those that are not can be written again;
     /// a part of one that is there already is no line for any reader.
-    pub(crate) fn write(&mut self, lines: &[Vec<u8>]) -> (usize, io::Result<()>) {
+    pub(crate) fn write<L: AsRef<[u8]>>(&mut self, lines: &[L]) -> (usize, io::Result<()>) {
         let mut done = 0;
         while done < lines.len() {
-            if let Err(error) = self.make_room(lines[done].len()) {
+            if let Err(error) = self.make_room(lines[done].as_ref().len()) {
                 return (done, Err(error));
             }
             let fitting = self.fitting(&lines[done..]);
@@ -76,22 +75,24 @@ impl LineFile {
     }
 
     /// How many of these go into the file that is open; at least one.
-    fn fitting(&self, lines: &[Vec<u8>]) -> usize {
+    fn fitting<L: AsRef<[u8]>>(&self, lines: &[L]) -> usize {
         let mut bytes = self.bytes;
         let fits = lines.iter().take_while(|line| {
-            bytes += line.len() as u64;
+            bytes += line.as_ref().len() as u64;
             bytes <= self.rotation.max_file_bytes
         });
         fits.count().max(1)
     }
 
-    fn write_now(&mut self, lines: &[Vec<u8>]) -> (usize, io::Result<()>) {
+    fn write_now<L: AsRef<[u8]>>(&mut self, lines: &[L]) -> (usize, io::Result<()>) {
         let mut text = Vec::new();
         if self.torn {
             text.push(b'\n');
         }
         let ended = text.len();
-        lines.iter().for_each(|line| text.extend_from_slice(line));
+        for line in lines {
+            text.extend_from_slice(line.as_ref());
+        }
         let mut written = 0;
         let result = loop {
             match self.file.write(&text[written..]) {
@@ -110,9 +111,10 @@ impl LineFile {
         }
         let mut left = written - ended;
         let whole = lines.iter().take_while(|line| {
-            let whole = line.len() <= left;
+            let bytes = line.as_ref().len();
+            let whole = bytes <= left;
             if whole {
-                left -= line.len();
+                left -= bytes;
             }
             whole
         });

@@ -5,7 +5,7 @@ mod line;
 mod lines;
 mod rotation;
 
-pub(crate) use file::LineFile;
+pub(crate) use file::{LineFile, RETRY};
 pub(crate) use line::encode;
 pub(crate) use lines::Lines;
 pub use lines::Skipped;
