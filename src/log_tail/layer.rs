@@ -13,7 +13,7 @@ use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
 use super::{
     LogRecord,
-    record::{Said, level_name},
+    record::Said,
     tail::{Shared, Tail},
 };
 use crate::sync::lock;
@@ -77,7 +77,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogTailLayer {
         let record = LogRecord {
             sequence: 0,
             at: SystemTime::now(),
-            level: level_name(*metadata.level()),
+            level: metadata.level().as_str().into(),
             target: metadata.target().into(),
             message: said.message,
             fields: said.fields,

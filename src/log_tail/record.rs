@@ -1,8 +1,8 @@
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, fmt, sync::Arc, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tracing::{
-    Event, Level,
+    Event,
     field::{Field, Visit},
 };
 
@@ -17,9 +17,9 @@ pub struct LogRecord {
     #[serde(with = "rfc3339")]
     pub at: SystemTime,
     /// How severe: `ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE`.
-    pub level: Arc<str>,
+    pub level: Cow<'static, str>,
     /// Where it comes from, as `tracing` has it.
-    pub target: Arc<str>,
+    pub target: Cow<'static, str>,
     /// What it says.
     pub message: String,
     /// What else it says, by name, in its order.
@@ -131,8 +131,4 @@ impl fmt::Write for Bounded {
         (self.cut, self.room) = (true, 0);
         Err(fmt::Error)
     }
-}
-
-pub(super) fn level_name(level: Level) -> Arc<str> {
-    level.as_str().into()
 }
