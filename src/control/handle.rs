@@ -305,7 +305,9 @@ impl SupervisorHandle {
     /// Dropping the future does not stop the shutdown.
     pub async fn shutdown_tree(&self, by: &CommandMeta) -> Result<ShutdownResult, SupervisorError> {
         if !self.tree().request_shutdown(Some(by)) {
-            self.tree().audit_second_shutdown(by);
+            let outcome = "the tree is shutting down, or has ended";
+            self.tree()
+                .audit_shutdown(by, Change::AlreadySo, outcome, None);
         }
         let report = self.ended().await;
         report.shutdown.ok_or(SupervisorError::ShuttingDown)

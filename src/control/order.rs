@@ -84,7 +84,7 @@ impl Order {
             Ok(outcome) => outcome.to_string(),
             Err(error) => error.to_string(),
         };
-        if self.tree.metrics {
+        if self.tree.counted {
             let ended = match result {
                 Ok(_) => "completed",
                 Err(_) => "failed",

@@ -22,7 +22,7 @@ pub(crate) struct Ring {
     capacity: usize,
     pub(crate) lag: Lag,
     /// Whether gaps are counted in metrics.
-    pub(super) counts: bool,
+    pub(super) counted: bool,
     /// The sequence of the last record; readable without the lock.
     head: AtomicU64,
     ring: Mutex<Records>,
@@ -94,14 +94,14 @@ impl Ring {
     const BATCH: usize = 64;
     const SCAN: usize = 4 * Self::BATCH;
 
-    pub(crate) fn new(capacity: usize, lag: Lag, counts: bool) -> Self {
+    pub(crate) fn new(capacity: usize, lag: Lag, counted: bool) -> Self {
         Self {
             epoch: epoch().into(),
             born: Instant::now(),
             born_at: SystemTime::now(),
             capacity: capacity.max(1),
             lag,
-            counts,
+            counted,
             head: AtomicU64::new(0),
             ring: Mutex::default(),
             grown: Arc::default(),

@@ -202,7 +202,7 @@ impl EventStream {
 
     /// A gap, counted.
     fn gap(&self, missed: u64) -> EventItem {
-        if self.ring.counts {
+        if self.ring.counted {
             metrics::missed(&self.subscriber.name(), missed);
         }
         EventItem::Gap { missed }

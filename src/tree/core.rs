@@ -206,7 +206,7 @@ impl Owner for ScopeCore {
     }
 
     fn decided(&self, run: RunId<'_>, decision: &RestartDecision, correlation: u64) {
-        if self.tree.metrics {
+        if self.tree.counted {
             metrics::decided(run.path, decision);
         }
         // Nothing restarts any more, and the siblings stop when it is their turn.

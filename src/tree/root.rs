@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Scope, Tree, files::Files, shared::sleep_until_some, supervise::supervise};
 use crate::{
     SupervisorError,
-    audit::{AuditEntry, AuditLog, AuditedCommand},
+    audit::{AuditEntry, AuditLog},
     control::Change,
     event::TreeEvent,
     metrics,
@@ -242,12 +242,10 @@ async fn watch_subscribers(tree: &Tree) {
             tree.record(&SupervisorPath::root(), event, 0);
         }
         for (subscriber, left_out) in seen.sampled {
-            if let Some(audit) = &tree.audit {
-                audit.tell(AuditEntry::SubscriberSampled {
-                    subscriber,
-                    left_out,
-                });
-            }
+            tree.tell_audit(|| AuditEntry::SubscriberSampled {
+                subscriber,
+                left_out,
+            });
         }
         tokio::select! {
             () = ring.lag.rung() => {}
@@ -328,20 +326,14 @@ fn reconcile(scope: &Arc<Scope>, began: Instant) -> ShutdownResult {
     let (root, correlation) = (SupervisorPath::root(), tree.correlation());
     if correlation != 0 {
         tree.completed("shutdown_tree", &root, &result.to_string(), correlation);
-        if tree.metrics {
+        if tree.counted {
             metrics::command_ended("shutdown_tree", "completed");
         }
-        if let (Some(audit), Some(by)) = (&tree.audit, tree.requested()) {
-            audit.tell(AuditEntry::CommandCompleted {
-                command: AuditedCommand::new("shutdown_tree", &root, &by),
-                accepted: None,
-                change: Change::Done,
-                outcome: result.to_string().into(),
-                correlation_id: Some(correlation),
-            });
+        if let Some(by) = tree.requested() {
+            tree.audit_shutdown(&by, Change::Done, &result.to_string(), Some(correlation));
         }
     }
-    if tree.metrics {
+    if tree.counted {
         metrics::shut_down(&result);
     }
     tree.record(&root, TreeEvent::ShutdownCompleted { clean }, correlation);

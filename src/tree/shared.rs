@@ -27,7 +27,8 @@ use crate::{
 pub(crate) struct Tree {
     pub(crate) journal: Arc<Ring>,
     pub(crate) audit: Option<AuditLog>,
-    pub(crate) metrics: bool,
+    /// Whether what happens is counted in metrics.
+    pub(crate) counted: bool,
     instances: AtomicU64,
     depth: AtomicU32,
     closing: AtomicBool,
@@ -66,7 +67,7 @@ impl Tree {
         Arc::new(Self {
             journal: Arc::new(journal),
             audit,
-            metrics: settings.counted,
+            counted: settings.counted,
             instances: AtomicU64::new(0),
             depth: AtomicU32::new(0),
             closing: AtomicBool::new(false),
@@ -118,7 +119,9 @@ impl Tree {
         self.limit(after(Instant::now(), self.total_timeout));
         if let Some(by) = by {
             let root = SupervisorPath::root();
-            self.audit_shutdown(by);
+            self.tell_audit(|| AuditEntry::CommandAccepted {
+                command: AuditedCommand::new("shutdown_tree", &root, by),
+            });
             let correlation = self.accepted("shutdown_tree", &root, by);
             self.correlation.store(correlation, Ordering::Release);
         }
@@ -128,25 +131,28 @@ impl Tree {
         true
     }
 
-    /// Somebody asked for a shutdown that was on its way.
-    pub(crate) fn audit_second_shutdown(&self, by: &CommandMeta) {
+    /// Tells the audit, if there is one, and waits for nothing.
+    pub(super) fn tell_audit(&self, entry: impl FnOnce() -> AuditEntry) {
         if let Some(audit) = &self.audit {
-            audit.tell(AuditEntry::CommandCompleted {
-                command: AuditedCommand::new("shutdown_tree", &SupervisorPath::root(), by),
-                accepted: None,
-                change: Change::AlreadySo,
-                outcome: "the tree is shutting down, or has ended".into(),
-                correlation_id: None,
-            });
+            audit.tell(entry());
         }
     }
 
-    /// A shutdown waits for nobody, its record included.
-    fn audit_shutdown(&self, by: &CommandMeta) {
-        if let Some(audit) = &self.audit {
-            let command = AuditedCommand::new("shutdown_tree", &SupervisorPath::root(), by);
-            audit.tell(AuditEntry::CommandAccepted { command });
-        }
+    /// Tells the audit what came of a call for shutdown: the one that began it, or a later one.
+    pub(crate) fn audit_shutdown(
+        &self,
+        by: &CommandMeta,
+        change: Change,
+        outcome: &str,
+        correlation_id: Option<u64>,
+    ) {
+        self.tell_audit(|| AuditEntry::CommandCompleted {
+            command: AuditedCommand::new("shutdown_tree", &SupervisorPath::root(), by),
+            accepted: None,
+            change,
+            outcome: outcome.into(),
+            correlation_id,
+        });
     }
 
     /// A supervisor below the root gives up for the whole tree.
@@ -379,7 +385,7 @@ impl Tree {
     /// Records something about a supervisor, or about the tree.
     pub(crate) fn record(&self, path: &SupervisorPath, event: TreeEvent, correlation: u64) -> u64 {
         log(path.as_str(), &event);
-        if self.metrics {
+        if self.counted {
             metrics::count(path.as_str(), &event);
         }
         let path = path.shared();
