@@ -6,9 +6,8 @@ mod support;
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader},
     path::Path,
-    process::{Command, Stdio},
     sync::mpsc,
     task::Poll,
     time::Duration,
@@ -19,7 +18,7 @@ use rust_supervisor::{
     BackpressureStrategy, Change, CommandMeta, EventKind, LagLevel, Rotation, Supervisor,
     SupervisorError, SupervisorHandle, SupervisorSpec, TreeEvent, secs, test_util::by,
 };
-use support::{Switchboard, event, shut_down, start, within};
+use support::{Switchboard, again, event, said, say, shut_down, start, within};
 use tempfile::TempDir;
 use tokio::time::advance;
 
@@ -562,9 +561,7 @@ fn program() {
                         // Half of them are refused, which is an answer as well.
                         let path = ["a", "nobody"][n % 2];
                         let _ = handle.restart_child(path, &by).await;
-                        let mut out = std::io::stdout().lock();
-                        writeln!(out, "> {reason}").unwrap();
-                        out.flush().unwrap();
+                        say(&reason);
                     }
                 })
             })
@@ -582,24 +579,19 @@ fn nothing_that_was_answered_is_lost_when_the_process_is_killed() {
     let path = folder.path().join("audit.jsonl");
     let mut answered = Vec::new();
     for kill in 0..kills {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "program", "--nocapture", "--test-threads=1"])
-            .env(PLAY, &path)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = again(PLAY, &path).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut said = Vec::new();
-        while said.len() <= kill % 23 {
+        let mut told = Vec::new();
+        while told.len() <= kill % 23 {
             let line = lines.next().unwrap().unwrap();
-            said.extend(line.split_once("> ").map(|(_, said)| said.to_owned()));
+            told.extend(said(&line).map(str::to_owned));
         }
         child.kill().unwrap();
         // What it still said before it was gone was answered, too.
         let rest = lines.map_while(Result::ok);
-        said.extend(rest.filter_map(|line| Some(line.split_once("> ")?.1.to_owned())));
+        told.extend(rest.filter_map(|line| said(&line).map(str::to_owned)));
         child.wait().unwrap();
-        answered.extend(said);
+        answered.extend(told);
     }
     let mut ends: BTreeMap<String, u32> = BTreeMap::new();
     let mut torn = 0;

@@ -2,34 +2,13 @@
 
 mod support;
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll, Waker},
-};
-
-use futures_core::Stream;
 use rust_supervisor::{
     Backoff, ChildSpec, EventItem, EventKind, EventStream, Jitter, SupervisorEvent, SupervisorSpec,
     ms, secs,
     test_util::{Script, TestTree, by},
 };
 use serde_json::{Value, json};
-use support::{Switchboard, start, within};
-
-/// All that can be read without waiting.
-fn at_hand(events: &mut EventStream) -> Vec<EventItem> {
-    let mut cx = Context::from_waker(Waker::noop());
-    let mut read = Vec::new();
-    // A stream gives way to other tasks after so many items; here there is no other.
-    let mut reading = std::pin::pin!(tokio::task::unconstrained(std::future::poll_fn(|cx| {
-        while let Poll::Ready(Some(item)) = Pin::new(&mut *events).poll_next(cx) {
-            read.push(item);
-        }
-        Poll::Ready(())
-    })));
-    assert!(reading.as_mut().poll(&mut cx).is_ready());
-    read
-}
+use support::{Switchboard, at_hand, restarts, start, within};
 
 /// The tree's history; nothing of it may be missing.
 fn history(tree: &TestTree) -> Vec<SupervisorEvent> {
@@ -397,19 +376,6 @@ async fn a_command_is_tied_to_its_consequences() {
             "/ shutdown_completed"
         ]
     );
-}
-
-/// Restarts `a` so often.
-async fn restarts(tree: &TestTree, times: usize) {
-    for _ in 0..times {
-        let generation = tree.child_state("a").unwrap().generation;
-        within(tree.restart_child("a", &by())).await.unwrap();
-        tree.until(|| {
-            let state = tree.child_state("a").unwrap();
-            state.generation > generation && state.ready
-        })
-        .await;
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,17 +6,16 @@ mod support;
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     time::Duration,
 };
 
 use rust_supervisor::{
     EventKind, Journal, JournalFile, JournalItem, Rotation, Supervisor, SupervisorError,
-    SupervisorEvent, SupervisorHandle, SupervisorSpec, TreeEvent, secs, test_util::by,
+    SupervisorEvent, SupervisorHandle, SupervisorSpec, TreeEvent, test_util::by,
 };
-use support::{Switchboard, shut_down, start, within};
+use support::{Switchboard, again, said, say, shut_down, start, within};
 use tempfile::TempDir;
 
 const PLAY: &str = "SUPERVISOR_JOURNAL_FILE_TEST";
@@ -412,8 +411,7 @@ fn program() {
         let handle = Supervisor::start(tree).await.unwrap();
         loop {
             handle.restart_child("a", &by()).await.unwrap();
-            println!("> {}", handle.current_state().as_of);
-            std::io::stdout().flush().unwrap();
+            say(handle.current_state().as_of);
         }
     });
 }
@@ -424,17 +422,12 @@ fn of_a_process_that_is_killed_while_it_writes_every_line_but_the_last_is_whole(
     let path: PathBuf = folder.path().join("journal.jsonl");
     let mut at_least = Vec::new();
     for life in 0..20 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "program", "--nocapture", "--test-threads=1"])
-            .env(PLAY, &path)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = again(PLAY, &path).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut said = lines
+        let mut heads = lines
             .map_while(Result::ok)
-            .filter_map(|line| line.split_once("> ")?.1.parse::<u64>().ok());
-        let head = said.nth(life * 3).unwrap();
+            .filter_map(|line| said(&line)?.parse::<u64>().ok());
+        let head = heads.nth(life * 3).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
         at_least.push(head);
@@ -446,7 +439,6 @@ fn of_a_process_that_is_killed_while_it_writes_every_line_but_the_last_is_whole(
         .unwrap();
     runtime.block_on(async {
         let handle = start(spec(&Switchboard::new(), &path)).await;
-        tokio::time::sleep(secs(0)).await;
         shut_down(&handle).await;
     });
     let mut epoch = String::new();

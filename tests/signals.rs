@@ -15,6 +15,7 @@ use rust_supervisor::{
     ChildSpec, ReadinessPolicy, RuntimeExitReport, Supervisor, SupervisorError, SupervisorSpec,
     TaskContext, ms, secs,
 };
+use support::{again, said, say};
 
 const READY_AFTER: &str = "SUPERVISOR_SIGNALS_READY_AFTER";
 const PLAY: &str = "SUPERVISOR_SIGNALS_TEST";
@@ -32,11 +33,8 @@ impl Program {
     }
 
     fn start_at(part: &str, ready_after: u64) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "program", "--nocapture", "--test-threads=1"])
-            .env(PLAY, part)
+        let mut child = again(PLAY, part)
             .env(READY_AFTER, ready_after.to_string())
-            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let stdout = child.stdout.take().unwrap();
@@ -80,8 +78,7 @@ impl Drop for Program {
 
 fn read(stdout: ChildStdout, send: &mpsc::Sender<String>) {
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-        // The test harness writes lines of its own, and the beginning of ours.
-        if let Some((_, said)) = line.split_once("> ")
+        if let Some(said) = said(&line)
             && send.send(said.to_owned()).is_err()
         {
             return;
@@ -119,23 +116,19 @@ fn interrupts_soon() {
     std::thread::spawn(move || shell.wait());
 }
 
-fn say(what: &str) {
-    println!("> {what}");
-}
-
 fn polite(id: &'static str) -> ChildSpec {
     ChildSpec::worker(id, move |ctx: TaskContext| async move {
-        say(&format!("{id} up"));
+        say(format_args!("{id} up"));
         ctx.cancelled().await;
-        say(&format!("{id} down"));
+        say(format_args!("{id} down"));
     })
 }
 
 fn deaf(id: &'static str) -> ChildSpec {
     ChildSpec::worker(id, move |ctx: TaskContext| async move {
-        say(&format!("{id} up"));
+        say(format_args!("{id} up"));
         ctx.cancelled().await;
-        say(&format!("{id} asked"));
+        say(format_args!("{id} asked"));
         pending::<()>().await;
     })
     .grace(secs(3600))
@@ -143,9 +136,12 @@ fn deaf(id: &'static str) -> ChildSpec {
 
 fn verdict(report: &RuntimeExitReport) {
     let shutdown = report.shutdown.as_ref().unwrap();
-    say(&format!("{:?} clean {}", report.outcome, shutdown.clean));
+    say(format_args!(
+        "{:?} clean {}",
+        report.outcome, shutdown.clean
+    ));
     for child in &shutdown.report.children {
-        say(&format!("{} {:?}", child.path, child.status));
+        say(format_args!("{} {:?}", child.path, child.status));
     }
 }
 

@@ -2,36 +2,15 @@
 
 mod support;
 
-use std::{
-    collections::BTreeMap,
-    pin::Pin,
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use futures_core::Stream;
 use rust_supervisor::{
-    Backpressure, BackpressureStrategy, EventFilter, EventItem, EventKind, EventStream, LagLevel,
+    Backpressure, BackpressureStrategy, EventFilter, EventItem, EventKind, LagLevel,
     LifecycleEvent, Severity, SupervisorEvent, SupervisorSpec, TreeEvent, ms, secs,
-    test_util::{TestTree, by},
+    test_util::TestTree,
 };
-use support::{Switchboard, within};
+use support::{Switchboard, at_hand, restarts};
 use tokio::time::{Instant, sleep};
-
-/// All that can be read without waiting.
-fn at_hand(events: &mut EventStream) -> Vec<EventItem> {
-    let mut cx = Context::from_waker(Waker::noop());
-    let mut read = Vec::new();
-    // A stream gives way to other tasks after so many items; here there is no other.
-    let mut reading = std::pin::pin!(tokio::task::unconstrained(std::future::poll_fn(|cx| {
-        while let Poll::Ready(Some(item)) = Pin::new(&mut *events).poll_next(cx) {
-            read.push(item);
-        }
-        Poll::Ready(())
-    })));
-    assert!(reading.as_mut().poll(&mut cx).is_ready());
-    read
-}
 
 fn events_of(read: Vec<EventItem>) -> Vec<SupervisorEvent> {
     read.into_iter().filter_map(EventItem::event).collect()
@@ -43,18 +22,6 @@ fn missed(read: &[EventItem]) -> u64 {
         EventItem::Event(_) => 0,
     });
     gaps.sum()
-}
-
-async fn restarts(tree: &TestTree, times: usize) {
-    for _ in 0..times {
-        let generation = tree.child_state("a").unwrap().generation;
-        within(tree.restart_child("a", &by())).await.unwrap();
-        tree.until(|| {
-            let state = tree.child_state("a").unwrap();
-            state.generation > generation && state.ready
-        })
-        .await;
-    }
 }
 
 /// A tree whose subscribers may be ten events behind; the eighth is warned of, the ninth critical.

@@ -3,16 +3,23 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
     future::Future,
+    io::Write as _,
+    pin::Pin,
+    process::{Command, Stdio},
     sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
+use futures_core::Stream;
+
 pub use rust_supervisor::test_util::by;
 use rust_supervisor::{
-    ChildShutdownStatus, ChildSpec, EventItem, EventKind, LifecycleEvent, ReadinessPolicy,
-    ShutdownResult, Supervisor, SupervisorEvent, SupervisorHandle, SupervisorPath, SupervisorSpec,
-    TaskContext, TaskResult,
+    ChildShutdownStatus, ChildSpec, EventItem, EventKind, EventStream, LifecycleEvent,
+    ReadinessPolicy, ShutdownResult, Supervisor, SupervisorEvent, SupervisorHandle, SupervisorPath,
+    SupervisorSpec, TaskContext, TaskResult, test_util::TestTree,
 };
 use tokio::sync::Notify;
 
@@ -235,4 +242,56 @@ impl Switchboard {
     pub fn complete(&self, id: &str) {
         self.order(id, Order::Complete);
     }
+}
+
+/// All that can be read without waiting.
+pub fn at_hand(events: &mut EventStream) -> Vec<EventItem> {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut read = Vec::new();
+    // A stream gives way to other tasks after so many items; here there is no other.
+    let mut reading = std::pin::pin!(tokio::task::unconstrained(std::future::poll_fn(|cx| {
+        while let Poll::Ready(Some(item)) = Pin::new(&mut *events).poll_next(cx) {
+            read.push(item);
+        }
+        Poll::Ready(())
+    })));
+    assert!(reading.as_mut().poll(&mut cx).is_ready());
+    read
+}
+
+/// Restarts `a` so often, and waits each time until it is ready again.
+pub async fn restarts(tree: &TestTree, times: usize) {
+    for _ in 0..times {
+        let generation = tree.child_state("a").unwrap().generation;
+        within(tree.restart_child("a", &by())).await.unwrap();
+        tree.until(|| {
+            let state = tree.child_state("a").unwrap();
+            state.generation > generation && state.ready
+        })
+        .await;
+    }
+}
+
+/// This test run again as a program of its own: only its test `program`, which finds `part` in the
+/// environment and plays it. What it says is on its standard output, with [`said`] to be told from what
+/// the test harness writes there.
+pub fn again(variable: &str, part: impl AsRef<OsStr>) -> Command {
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    program
+        .args(["--exact", "program", "--nocapture", "--test-threads=1"])
+        .env(variable, part)
+        .stdout(Stdio::piped());
+    program
+}
+
+/// What such a program says.
+pub fn say(what: impl std::fmt::Display) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "> {what}").unwrap();
+    out.flush().unwrap();
+}
+
+/// What it said in a line, if anything: the harness writes lines of its own, and the beginning of ours.
+pub fn said(line: &str) -> Option<&str> {
+    Some(line.split_once("> ")?.1)
 }
