@@ -181,7 +181,7 @@ fn program() {
             let b = b.readiness(ReadinessPolicy::Explicit).grace(secs(3600));
             match Supervisor::run(tree.child(b)) {
                 Ok(report) => verdict(&report),
-                Err(error) => say(&error.to_string()),
+                Err(error) => say(error),
             }
         }
         "starting" => {
