@@ -3,8 +3,7 @@
 mod support;
 
 use rust_supervisor::{
-    Backoff, ChildSpec, EventItem, EventKind, EventStream, Jitter, SupervisorEvent, SupervisorSpec,
-    ms, secs,
+    Backoff, ChildSpec, EventItem, EventKind, Jitter, SupervisorEvent, SupervisorSpec, ms, secs,
     test_util::{Script, TestTree, by},
 };
 use serde_json::{Value, json};
