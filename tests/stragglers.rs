@@ -161,6 +161,23 @@ async fn several_blocked_threads_share_one_wait() {
     drop(releases);
 }
 
+/// Who waits for the children shares their threads, and must not come to stand behind one that blocks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn blocked_threads_hold_no_shutdown_up_however_the_tasks_are_scheduled() {
+    for _ in 0..60 {
+        let (releases, helds): (Vec<_>, Vec<_>) = (0..4).map(|_| mpsc::channel()).unzip();
+        let mut tree = SupervisorSpec::one_for_one("t")
+            .shutdown_order(ShutdownOrder::Parallel)
+            .abort_wait(ms(5));
+        for (at, held) in helds.into_iter().enumerate() {
+            tree = tree.child(blocked(&format!("c{at}"), held).grace(ms(1)));
+        }
+        let result = shut_down(&start(tree).await).await;
+        assert!(!result.clean);
+        drop(releases);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_removed_child_whose_thread_goes_on_stays_accounted_for() {
     let (release, held) = mpsc::channel::<()>();

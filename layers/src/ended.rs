@@ -16,23 +16,21 @@ pub(crate) trait AtEnd {
 
 /// Calls a layer exactly once at the end of a run, however it ends.
 pub(crate) struct EndGuard<N: AtEnd> {
-    ctx: TaskContext,
+    /// The run whose end is still to come, if the layer wants to know of it.
+    pub(crate) ctx: Option<TaskContext>,
     pub(crate) note: N,
-    armed: bool,
 }
 
 impl<N: AtEnd> EndGuard<N> {
-    pub(crate) fn new(ctx: TaskContext, note: N) -> Self {
-        Self {
-            ctx,
-            note,
-            armed: true,
-        }
+    pub(crate) fn new(ctx: impl Into<Option<TaskContext>>, note: N) -> Self {
+        let ctx = ctx.into();
+        Self { ctx, note }
     }
 
     pub(crate) fn ended<T, E>(&mut self, result: &Result<T, E>) {
+        let Some(ctx) = &self.ctx else { return };
         // A run that returns because it was found unhealthy has not completed.
-        let unhealthy = self.ctx.stop_cause() == Some(StopCause::Unhealthy);
+        let unhealthy = ctx.stop_cause() == Some(StopCause::Unhealthy);
         self.end(if result.is_ok() && !unhealthy {
             Ended::Completed
         } else {
@@ -41,8 +39,8 @@ impl<N: AtEnd> EndGuard<N> {
     }
 
     fn end(&mut self, ended: Ended) {
-        if std::mem::take(&mut self.armed) {
-            self.note.at_end(&self.ctx, ended);
+        if let Some(ctx) = self.ctx.take() {
+            self.note.at_end(&ctx, ended);
         }
     }
 }

@@ -1,9 +1,8 @@
 //! The real clock, for what happens within a poll: a virtual one stands still meanwhile.
 
-use std::{
-    sync::LazyLock,
-    time::{Duration, Instant},
-};
+use std::{sync::LazyLock, time::Instant};
+
+use crate::policy::Nanos;
 
 /// A moment, in nanoseconds since the process first asked for one: it fits into an atomic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,7 +13,7 @@ impl Moment {
     pub(crate) fn now() -> Self {
         static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
         let first = *FIRST;
-        Self(nanos(Instant::now().saturating_duration_since(first)))
+        Self(Nanos::from(Instant::now().saturating_duration_since(first)).get())
     }
 
     pub(crate) fn at(nanos: u64) -> Self {
@@ -29,10 +28,4 @@ impl Moment {
     pub(crate) fn elapsed(self) -> u64 {
         Self::now().0.saturating_sub(self.0)
     }
-}
-
-/// More than 580 years are as good as that.
-pub(crate) fn nanos(time: Duration) -> u64 {
-    let secs = time.as_secs().saturating_mul(1_000_000_000);
-    secs.saturating_add(u64::from(time.subsec_nanos()))
 }

@@ -38,7 +38,13 @@ async fn failure(run: Running) -> TaskFailure {
 struct Nobody;
 
 impl Owner for Nobody {
-    fn record(&self, _: RunId<'_>, _: &[LifecycleEvent], _: u64) -> Recorded {
+    fn record(
+        &self,
+        _: RunId<'_>,
+        _: tokio::time::Instant,
+        _: &[LifecycleEvent],
+        _: u64,
+    ) -> Recorded {
         Recorded::default()
     }
 

@@ -132,7 +132,9 @@ impl Declare for Effective {
         let mut spec = spec.map_err(|error| of_child(error).to_string())?;
         match spec.members.pop() {
             Some(Member::Child(child)) => Ok(Member::Child(child.depends_on(depends_on))),
-            Some(Member::Supervisor(child)) => Ok(Member::Supervisor(child.depends_on(depends_on))),
+            Some(Member::Supervisor(child)) => {
+                Ok(Member::Supervisor(Box::new(child.depends_on(depends_on))))
+            }
             None => Err("it declares nothing".to_owned()),
         }
     }

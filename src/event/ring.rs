@@ -126,10 +126,11 @@ impl Ring {
     pub(crate) fn append<K: Into<EventKind>>(
         &self,
         origin: Origin<'_>,
+        at: Instant,
         kinds: impl IntoIterator<Item = K>,
         correlation: u64,
     ) -> Recorded {
-        let mut uptime = self.born.elapsed();
+        let mut uptime = at.saturating_duration_since(self.born);
         let mut ring = self.ring();
         // Somebody was quicker; or the clock is a virtual one, and this is none of its threads.
         if let Some(last) = ring.records.back() {

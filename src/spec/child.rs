@@ -1,4 +1,9 @@
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use supervisor_layers::{
     Backoff, ChildPolicy, FuseLimit, IntoTaskResult, RestartType, TaskContext, TaskFactory,
@@ -7,7 +12,7 @@ use supervisor_layers::{
 
 use super::{
     Build, OnFuseBlown,
-    service::{OfFn, OfService, OfStack, blocking},
+    service::{OfFn, OfService, OfStack, Template, blocking},
 };
 
 /// A child as declared: what runs, when it runs again, and everything its supervisor has to know of it.
@@ -31,7 +36,8 @@ use super::{
 pub struct ChildSpec {
     pub(crate) id: String,
     pub(crate) build: Arc<dyn Build>,
-    pub(crate) policy: ChildPolicy,
+    /// Shared by children that leave it as it is.
+    pub(crate) policy: Arc<ChildPolicy>,
     pub(crate) on_fuse_blown: OnFuseBlown,
     pub(crate) readiness: ReadinessPolicy,
     pub(crate) significant: bool,
@@ -44,16 +50,17 @@ impl ChildSpec {
         Self {
             id: id.into(),
             build,
-            policy: ChildPolicy {
-                restart,
-                ..ChildPolicy::default()
-            },
+            policy: default_policy(restart),
             on_fuse_blown: OnFuseBlown::default(),
             readiness: ReadinessPolicy::default(),
             significant: false,
             depends_on: Vec::new(),
             tags: Vec::new(),
         }
+    }
+
+    pub(crate) fn policy_mut(&mut self) -> &mut ChildPolicy {
+        Arc::make_mut(&mut self.policy)
     }
 
     /// A function that works until it is stopped: permanent, in the default stack. Returning is a failure
@@ -67,11 +74,7 @@ impl ChildSpec {
         Fut: Future + Send + 'static,
         Fut::Output: IntoTaskResult,
     {
-        Self::of(
-            id,
-            Arc::new(OfFn { f: Arc::new(f) }),
-            RestartType::Permanent,
-        )
+        Self::of(id, Arc::new(OfFn { f }), RestartType::Permanent)
     }
 
     /// A function that runs to its end: transient, in the default stack.
@@ -81,11 +84,7 @@ impl ChildSpec {
         Fut: Future + Send + 'static,
         Fut::Output: IntoTaskResult,
     {
-        Self::of(
-            id,
-            Arc::new(OfFn { f: Arc::new(f) }),
-            RestartType::Transient,
-        )
+        Self::of(id, Arc::new(OfFn { f }), RestartType::Transient)
     }
 
     /// A plain function on the blocking pool: permanent, in the default stack.
@@ -105,16 +104,18 @@ impl ChildSpec {
     /// significance and dependencies apply. Without a `RestartLayer` on top it runs once, and again only
     /// when somebody asks for it.
     pub fn new<S: TaskFactory>(id: impl Into<String>, stack: S) -> Self {
-        Self::of(id, Arc::new(OfStack::new(stack)), RestartType::Permanent)
+        Self::of(
+            id,
+            Arc::new(OfStack(Template::new(stack))),
+            RestartType::Permanent,
+        )
     }
 
     /// A service of one's own in the default stack: permanent.
     pub fn service<S: TaskFactory>(id: impl Into<String>, service: S) -> Self {
         Self::of(
             id,
-            Arc::new(OfService {
-                stack: OfStack::new(service),
-            }),
+            Arc::new(OfService(Template::new(service))),
             RestartType::Permanent,
         )
     }
@@ -145,28 +146,28 @@ impl ChildSpec {
     /// When it runs again.
     #[must_use]
     pub fn restart(mut self, restart: RestartType) -> Self {
-        self.policy.restart = restart;
+        self.policy_mut().restart = restart;
         self
     }
 
     /// How long it waits before the next run; `None` for not at all.
     #[must_use]
     pub fn backoff(mut self, backoff: impl Into<Option<Backoff>>) -> Self {
-        self.policy.backoff = backoff.into();
+        self.policy_mut().backoff = backoff.into();
         self
     }
 
     /// At most `failures` within `window`; the next one blows the fuse.
     #[must_use]
     pub fn fuse(mut self, failures: u32, window: Duration) -> Self {
-        self.policy.fuse = Some(FuseLimit { failures, window });
+        self.policy_mut().fuse = Some(FuseLimit { failures, window });
         self
     }
 
     /// No fuse of its own: its restarts are charged to its supervisor's intensity.
     #[must_use]
     pub fn no_fuse(mut self) -> Self {
-        self.policy.fuse = None;
+        self.policy_mut().fuse = None;
         self
     }
 
@@ -174,7 +175,7 @@ impl ChildSpec {
     #[must_use]
     pub fn on_fuse_blown(mut self, what: OnFuseBlown) -> Self {
         self.on_fuse_blown = what;
-        self.policy.quarantine = match what {
+        self.policy_mut().quarantine = match what {
             OnFuseBlown::Quarantine => self.policy.quarantine.or(Some(None)),
             OnFuseBlown::Escalate | OnFuseBlown::Stop => None,
         };
@@ -185,14 +186,14 @@ impl ChildSpec {
     #[must_use]
     pub fn quarantine_for(mut self, time: Duration) -> Self {
         self.on_fuse_blown = OnFuseBlown::Quarantine;
-        self.policy.quarantine = Some(Some(time));
+        self.policy_mut().quarantine = Some(Some(time));
         self
     }
 
     /// How long a stopping run has before it is dropped.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
-        self.policy.grace = Some(grace);
+        self.policy_mut().grace = Some(grace);
         self
     }
 
@@ -206,7 +207,7 @@ impl ChildSpec {
     /// How long a run of explicit readiness may take to become ready.
     #[must_use]
     pub fn start_timeout(mut self, time: Duration) -> Self {
-        self.policy.watchdog = self.policy.watchdog.start_timeout(time);
+        self.policy_mut().watchdog = self.policy.watchdog.start_timeout(time);
         self
     }
 
@@ -219,7 +220,7 @@ impl ChildSpec {
     /// The same for another time.
     #[must_use]
     pub fn heartbeat_within(mut self, stale_after: Duration) -> Self {
-        self.policy.watchdog = self.policy.watchdog.stale_after(stale_after);
+        self.policy_mut().watchdog = self.policy.watchdog.stale_after(stale_after);
         self
     }
 
@@ -227,7 +228,7 @@ impl ChildSpec {
     /// a child that may block its thread.
     #[must_use]
     pub fn stuck_after(mut self, time: impl Into<Option<Duration>>) -> Self {
-        self.policy.observe = self.policy.observe.stuck_after(time);
+        self.policy_mut().observe = self.policy.observe.stuck_after(time);
         self
     }
 
@@ -256,8 +257,19 @@ impl ChildSpec {
     /// All layers' settings at once.
     #[must_use]
     pub fn policy(mut self, policy: ChildPolicy) -> Self {
-        self.policy = policy;
+        self.policy = Arc::new(policy);
         self
+    }
+}
+
+fn default_policy(restart: RestartType) -> Arc<ChildPolicy> {
+    static PERMANENT: LazyLock<Arc<ChildPolicy>> = LazyLock::new(Arc::default);
+    match restart {
+        RestartType::Permanent => PERMANENT.clone(),
+        restart => Arc::new(ChildPolicy {
+            restart,
+            ..ChildPolicy::default()
+        }),
     }
 }
 

@@ -8,7 +8,7 @@ use super::{ChildSpec, SupervisorSpec};
 #[derive(Debug, Clone)]
 pub(crate) enum Member {
     Child(ChildSpec),
-    Supervisor(SupervisorSpec),
+    Supervisor(Box<SupervisorSpec>),
 }
 
 impl Member {
@@ -59,7 +59,8 @@ impl From<ChildSpec> for NewChild {
 
 impl From<SupervisorSpec> for NewChild {
     fn from(supervisor: SupervisorSpec) -> Self {
-        Self(New::Typed(Box::new(Member::Supervisor(supervisor))))
+        let member = Member::Supervisor(Box::new(supervisor));
+        Self(New::Typed(Box::new(member)))
     }
 }
 

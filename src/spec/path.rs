@@ -72,6 +72,10 @@ impl SupervisorPath {
         self.0.clone()
     }
 
+    pub(crate) fn as_shared(&self) -> &Arc<str> {
+        &self.0
+    }
+
     pub(crate) fn of(path: Arc<str>) -> Self {
         Self(path)
     }

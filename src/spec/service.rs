@@ -5,51 +5,185 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use crate::sync::lock;
 use pin_project_lite::pin_project;
 use supervisor_layers::{
-    BoxError, ChildPolicy, IntoTaskResult, SupervisedLayer, TaskContext, TaskFactory, TaskFailure,
-    service_fn,
+    BoxError, ChildPolicy, ChildSettings, IntoTaskResult, SupervisedLayer, TaskContext,
+    TaskFactory, TaskFailure, service_fn,
+    supervised::SupervisedService,
     task::{CatchPanic, catch_panic},
 };
+use tokio::task::JoinHandle;
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// One life of a child behind one box.
-pub(crate) type LifeFuture = Pin<Box<dyn Future<Output = Result<(), TaskFailure>> + Send>>;
+use crate::{sync::lock, tree::ChildTask};
 
-/// Builds a child's stack; called in the child's own task, once per task.
+/// What a child is made of. Its type is known here and nowhere else, so this is where its task is made: the
+/// task's future has the life in itself, and there is no box around it.
 pub(crate) trait Build: Send + Sync {
-    fn build(&self, policy: &ChildPolicy) -> Box<dyn BoxedChild>;
+    fn spawn(self: Arc<Self>, stack: &Arc<Stack>, task: ChildTask) -> JoinHandle<()>;
+
+    /// It runs in the default stack.
+    fn is_supervised(&self) -> bool {
+        true
+    }
 }
 
-/// A stack with its type erased: one box per stack and one per life, none per restart in place.
-pub(crate) trait BoxedChild: Send {
+/// Where a child's lives come from; made in the child's own task, once per task.
+pub(crate) trait Lives: Send + 'static {
+    type Life: Future<Output = Result<(), TaskFailure>> + Send;
+
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TaskFailure>>;
-    fn call(&mut self, ctx: TaskContext) -> LifeFuture;
+    fn call(&mut self, ctx: TaskContext) -> Self::Life;
 }
 
-impl<S: TaskFactory> BoxedChild for S {
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TaskFailure>> {
-        Service::poll_ready(self, cx).map_err(|error| TaskFailure::of(error.into()))
+/// All layers of the default stack, shared by children of one policy.
+pub(crate) struct Stack {
+    pub(crate) policy: Arc<ChildPolicy>,
+    pub(crate) layer: SupervisedLayer,
+    pub(crate) settings: Arc<ChildSettings>,
+}
+
+impl Stack {
+    pub(crate) fn new(policy: Arc<ChildPolicy>) -> Self {
+        let layer = SupervisedLayer::new(*policy);
+        let settings = Arc::new(layer.settings());
+        Self {
+            policy,
+            layer,
+            settings,
+        }
+    }
+}
+
+/// Lives in the default stack: each has a new one, and nothing is kept between them.
+pub(crate) struct Supervised<M> {
+    stack: Arc<Stack>,
+    make: M,
+}
+
+impl<M> Supervised<M> {
+    pub(crate) fn new(stack: Arc<Stack>, make: M) -> Self {
+        Self { stack, make }
+    }
+}
+
+impl<M, S> Lives for Supervised<M>
+where
+    M: FnMut() -> S + Send + 'static,
+    S: TaskFactory,
+{
+    type Life = <SupervisedService<S> as Service<TaskContext>>::Future;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TaskFailure>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, ctx: TaskContext) -> LifeFuture {
-        Box::pin(Life {
-            run: Service::call(self, ctx),
+    fn call(&mut self, ctx: TaskContext) -> Self::Life {
+        self.stack.layer.layer((self.make)()).into_life(ctx)
+    }
+}
+
+/// A function in the default stack.
+pub(crate) struct OfFn<F> {
+    pub(crate) f: F,
+}
+
+impl<F, Fut> Build for OfFn<F>
+where
+    F: Fn(TaskContext) -> Fut + Send + Sync + 'static,
+    Fut: Future + Send + 'static,
+    Fut::Output: IntoTaskResult,
+{
+    fn spawn(self: Arc<Self>, stack: &Arc<Stack>, task: ChildTask) -> JoinHandle<()> {
+        let service = move || {
+            let this = self.clone();
+            service_fn(move |ctx| (this.f)(ctx))
+        };
+        task.spawn(Supervised::new(stack.clone(), service))
+    }
+}
+
+/// A service of the user's own, cloned for each task.
+pub(crate) struct Template<S> {
+    service: Mutex<S>,
+}
+
+impl<S: Clone> Template<S> {
+    pub(crate) fn new(service: S) -> Self {
+        Self {
+            service: Mutex::new(service),
+        }
+    }
+
+    fn fresh(&self) -> S {
+        lock(&self.service).clone()
+    }
+}
+
+/// A service of the user's own in the default stack.
+pub(crate) struct OfService<S>(pub(crate) Template<S>);
+
+impl<S: TaskFactory> Build for OfService<S> {
+    fn spawn(self: Arc<Self>, stack: &Arc<Stack>, task: ChildTask) -> JoinHandle<()> {
+        let service = move || CatchPanic::new(self.0.fresh());
+        task.spawn(Supervised::new(stack.clone(), service))
+    }
+}
+
+/// A stack of the user's own, run exactly as given.
+pub(crate) struct OfStack<S>(pub(crate) Template<S>);
+
+impl<S: TaskFactory> Build for OfStack<S> {
+    fn spawn(self: Arc<Self>, _: &Arc<Stack>, task: ChildTask) -> JoinHandle<()> {
+        task.spawn(Kept {
+            template: self,
+            service: None,
         })
+    }
+
+    fn is_supervised(&self) -> bool {
+        false
+    }
+}
+
+/// Lives of one service, which may keep what it likes between them.
+struct Kept<S> {
+    template: Arc<OfStack<S>>,
+    service: Option<Box<S>>,
+}
+
+impl<S: TaskFactory> Kept<S> {
+    fn service(&mut self) -> &mut S {
+        let fresh = || Box::new(self.template.0.fresh());
+        self.service.get_or_insert_with(fresh)
+    }
+}
+
+impl<S: TaskFactory> Lives for Kept<S> {
+    type Life = Recognised<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TaskFailure>> {
+        let ready = self.service().poll_ready(cx);
+        ready.map_err(|error| TaskFailure::of(error.into()))
+    }
+
+    fn call(&mut self, ctx: TaskContext) -> Self::Life {
+        Recognised {
+            run: self.service().call(ctx),
+        }
     }
 }
 
 pin_project! {
     /// A life with its error recognised; an async block would hold the life twice.
-    struct Life<F> {
+    struct Recognised<F> {
         #[pin]
         run: F,
     }
 }
 
-impl<F, E> Future for Life<F>
+impl<F, E> Future for Recognised<F>
 where
     F: Future<Output = Result<(), E>>,
     E: Into<BoxError>,
@@ -59,57 +193,6 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let result = ready!(self.project().run.poll(cx));
         Poll::Ready(result.map_err(|error| TaskFailure::of(error.into())))
-    }
-}
-
-/// A function in the default stack.
-pub(crate) struct OfFn<F> {
-    pub(crate) f: Arc<F>,
-}
-
-impl<F, Fut> Build for OfFn<F>
-where
-    F: Fn(TaskContext) -> Fut + Send + Sync + 'static,
-    Fut: Future + Send + 'static,
-    Fut::Output: IntoTaskResult,
-{
-    fn build(&self, policy: &ChildPolicy) -> Box<dyn BoxedChild> {
-        let f = self.f.clone();
-        Box::new(SupervisedLayer::new(*policy).layer(service_fn(move |ctx| f(ctx))))
-    }
-}
-
-/// A stack of the user's own, run exactly as given.
-pub(crate) struct OfStack<S> {
-    template: Mutex<S>,
-}
-
-impl<S: TaskFactory> OfStack<S> {
-    pub(crate) fn new(stack: S) -> Self {
-        Self {
-            template: Mutex::new(stack),
-        }
-    }
-
-    fn fresh(&self) -> S {
-        lock(&self.template).clone()
-    }
-}
-
-impl<S: TaskFactory> Build for OfStack<S> {
-    fn build(&self, _: &ChildPolicy) -> Box<dyn BoxedChild> {
-        Box::new(self.fresh())
-    }
-}
-
-/// A service of the user's own in the default stack.
-pub(crate) struct OfService<S> {
-    pub(crate) stack: OfStack<S>,
-}
-
-impl<S: TaskFactory> Build for OfService<S> {
-    fn build(&self, policy: &ChildPolicy) -> Box<dyn BoxedChild> {
-        Box::new(SupervisedLayer::new(*policy).layer(CatchPanic::new(self.stack.fresh())))
     }
 }
 

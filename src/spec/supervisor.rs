@@ -146,7 +146,7 @@ impl SupervisorSpec {
     /// A supervisor as a child.
     #[must_use]
     pub fn supervisor(mut self, supervisor: SupervisorSpec) -> Self {
-        self.members.push(Member::Supervisor(supervisor));
+        self.members.push(Member::Supervisor(Box::new(supervisor)));
         self
     }
 

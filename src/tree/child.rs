@@ -8,37 +8,39 @@ use std::{
 };
 
 use supervisor_layers::{
-    ChildPolicy, Gate, RestartAction, RestartType, SupervisedLayer, TaskContext,
+    ChildPolicy, Gate, RestartAction, RestartType, TaskContext,
     context::{ContextSpec, ReadinessPolicy},
 };
-use tokio::{sync::Notify, task::AbortHandle, time::Instant};
-use tower_layer::Layer;
+use tokio::{task::JoinHandle, time::Instant};
 
-use super::{Scope, core::ScopeCore, supervise::SupervisorService};
-use crate::spec::{
-    BoxedChild, Build, ChildSpec, OnFuseBlown, SupervisionStrategy, SupervisorPath, SupervisorSpec,
+use super::{Scope, core::ScopeCore, ending::Ending};
+use crate::{
+    spec::{
+        Build, ChildSpec, OnFuseBlown, Stack, SupervisionStrategy, SupervisorPath, SupervisorSpec,
+    },
+    sync::lock,
 };
-use crate::sync::lock;
 
 /// A child that was added: its declaration, its slot, and its task while it has one.
 pub(crate) struct Child {
     pub(crate) ctx: TaskContext,
     /// Its level in the declared start order; a child that was added has none.
-    pub(super) level: Option<usize>,
+    pub(super) level: Option<u32>,
     pub(crate) kind: ChildKind,
     pub(crate) significant: bool,
-    pub(crate) depends_on: Vec<String>,
-    pub(crate) tags: Vec<String>,
-    policy: ChildPolicy,
+    pub(crate) depends_on: Box<[String]>,
+    pub(crate) tags: Box<[String]>,
+    pub(super) stack: Arc<Stack>,
     readiness: ReadinessPolicy,
     on_fuse_blown: OnFuseBlown,
-    task: Mutex<Option<AbortHandle>>,
+    task: Mutex<Option<JoinHandle<()>>>,
     aborted: AtomicBool,
     over: AtomicBool,
     leaving: AtomicBool,
-    ended: Notify,
     asked: Mutex<Option<Asked>>,
     accounted: AtomicBool,
+    /// Counted in its supervisor's [`Ending`].
+    ending: AtomicBool,
     /// Up to which run its group has restarted with it.
     regrouped: AtomicU64,
 }
@@ -60,16 +62,35 @@ pub(crate) enum ChildKind {
 
 /// What a declaration says of a child whatever it runs.
 pub(super) struct AsChild {
-    policy: ChildPolicy,
+    policy: Arc<ChildPolicy>,
+    readiness: ReadinessPolicy,
+    on_fuse_blown: OnFuseBlown,
     significant: bool,
     depends_on: Vec<String>,
     tags: Vec<String>,
 }
 
 impl AsChild {
+    fn of_worker(spec: ChildSpec) -> (Self, ChildKind) {
+        let as_child = Self {
+            policy: spec.policy,
+            readiness: spec.readiness,
+            on_fuse_blown: spec.on_fuse_blown,
+            significant: spec.significant,
+            depends_on: spec.depends_on,
+            tags: spec.tags,
+        };
+        (as_child, ChildKind::Worker(spec.build))
+    }
+
     pub(super) fn of(supervisor: &SupervisorSpec) -> Self {
         Self {
-            policy: supervisor.policy,
+            policy: Arc::new(supervisor.policy),
+            readiness: ReadinessPolicy::Explicit,
+            on_fuse_blown: match supervisor.policy.quarantine {
+                Some(_) => OnFuseBlown::Quarantine,
+                None => OnFuseBlown::Escalate,
+            },
             significant: supervisor.significant,
             depends_on: supervisor.depends_on.clone(),
             tags: supervisor.tags.clone(),
@@ -77,83 +98,70 @@ impl AsChild {
     }
 }
 
+/// Where a child comes to stand.
+pub(super) struct Place<'a> {
+    pub(super) core: &'a Arc<ScopeCore>,
+    pub(super) strategy: SupervisionStrategy,
+    pub(super) level: Option<u32>,
+}
+
 impl Child {
-    pub(super) fn worker(
-        spec: ChildSpec,
-        level: Option<usize>,
-        core: &Arc<ScopeCore>,
-        strategy: SupervisionStrategy,
-    ) -> Arc<Self> {
-        let path = core.path.child(&spec.id);
-        let as_child = AsChild {
-            policy: spec.policy,
-            significant: spec.significant,
-            depends_on: spec.depends_on,
-            tags: spec.tags,
-        };
-        Self::new(
-            context(&path, core, strategy, spec.readiness),
-            level,
-            ChildKind::Worker(spec.build),
-            as_child,
-            spec.readiness,
-            spec.on_fuse_blown,
-        )
+    pub(super) fn worker(spec: ChildSpec, place: &Place<'_>) -> Arc<Self> {
+        let path = place.core.path.child(&spec.id);
+        let (as_child, kind) = AsChild::of_worker(spec);
+        Self::new(&path, kind, as_child, place)
     }
 
-    pub(super) fn supervisor(
-        scope: Arc<Scope>,
-        as_child: AsChild,
-        level: Option<usize>,
-        core: &Arc<ScopeCore>,
-        strategy: SupervisionStrategy,
-    ) -> Arc<Self> {
-        let readiness = ReadinessPolicy::Explicit;
-        let on_fuse_blown = match as_child.policy.quarantine {
-            Some(_) => OnFuseBlown::Quarantine,
-            None => OnFuseBlown::Escalate,
-        };
-        Self::new(
-            context(scope.path(), core, strategy, readiness),
-            level,
-            ChildKind::Supervisor(scope),
-            as_child,
-            readiness,
-            on_fuse_blown,
-        )
+    pub(super) fn supervisor(scope: Arc<Scope>, as_child: AsChild, place: &Place<'_>) -> Arc<Self> {
+        let path = scope.path().clone();
+        Self::new(&path, ChildKind::Supervisor(scope), as_child, place)
     }
 
     fn new(
-        ctx: TaskContext,
-        level: Option<usize>,
+        path: &SupervisorPath,
         kind: ChildKind,
         as_child: AsChild,
-        readiness: ReadinessPolicy,
-        on_fuse_blown: OnFuseBlown,
+        place: &Place<'_>,
     ) -> Arc<Self> {
+        let Place {
+            core,
+            strategy,
+            level,
+        } = *place;
+        let stack = core.tree.stack(as_child.policy);
+        let spec = ContextSpec {
+            instance: core.tree.next_instance(),
+            readiness: as_child.readiness,
+            grouped: strategy != SupervisionStrategy::OneForOne,
+            generation: 0,
+            settings: match &kind {
+                ChildKind::Worker(build) if !build.is_supervised() => None,
+                _ => Some(stack.settings.clone()),
+            },
+        };
         Arc::new(Self {
-            ctx,
+            ctx: TaskContext::supervised(path.shared(), core.clone(), spec),
             level,
             kind,
             significant: as_child.significant,
-            depends_on: as_child.depends_on,
-            tags: as_child.tags,
-            policy: as_child.policy,
-            readiness,
-            on_fuse_blown,
+            depends_on: as_child.depends_on.into(),
+            tags: as_child.tags.into(),
+            stack,
+            readiness: as_child.readiness,
+            on_fuse_blown: as_child.on_fuse_blown,
             task: Mutex::default(),
             aborted: AtomicBool::new(false),
             over: AtomicBool::new(true),
             leaving: AtomicBool::new(false),
-            ended: Notify::new(),
             asked: Mutex::default(),
             accounted: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             regrouped: AtomicU64::new(0),
         })
     }
 
     pub(crate) fn path(&self) -> SupervisorPath {
-        SupervisorPath::from(self.ctx.path())
+        SupervisorPath::of(self.ctx.shared_path().clone())
     }
 
     pub(crate) fn gate(&self) -> Gate {
@@ -164,16 +172,6 @@ impl Child {
         match &self.kind {
             ChildKind::Worker(_) => None,
             ChildKind::Supervisor(scope) => Some(scope),
-        }
-    }
-
-    /// The stack, built anew.
-    pub(super) fn build(&self) -> Box<dyn BoxedChild> {
-        match &self.kind {
-            ChildKind::Worker(build) => build.build(&self.policy),
-            ChildKind::Supervisor(scope) => Box::new(
-                SupervisedLayer::new(self.policy).layer(SupervisorService::new(scope.clone())),
-            ),
         }
     }
 
@@ -190,13 +188,15 @@ impl Child {
     /// How long its start may take where no watchdog in its stack looks after it.
     pub(super) fn start_timeout(&self) -> Option<Duration> {
         match self.kind {
-            ChildKind::Worker(_) => self.policy.watchdog.start_limit(),
+            ChildKind::Worker(_) => self.stack.policy.watchdog.start_limit(),
             ChildKind::Supervisor(_) => None,
         }
     }
 
     pub(crate) fn restart_type(&self) -> RestartType {
-        self.gate().restart_type().unwrap_or(self.policy.restart)
+        self.gate()
+            .restart_type()
+            .unwrap_or(self.stack.policy.restart)
     }
 
     pub(super) fn on_fuse_blown(&self) -> OnFuseBlown {
@@ -233,7 +233,7 @@ impl Child {
 
     // Its task.
 
-    pub(super) fn started(&self, task: AbortHandle) {
+    pub(super) fn started(&self, task: JoinHandle<()>) {
         *lock(&self.task) = Some(task);
     }
 
@@ -244,8 +244,8 @@ impl Child {
     }
 
     pub(super) fn end_task(&self) {
-        self.over.store(true, Ordering::Release);
-        self.ended.notify_waiters();
+        self.over.store(true, Ordering::SeqCst);
+        self.gate().notify();
     }
 
     /// It is being taken out: it gets no task any more. Said with its siblings locked.
@@ -276,18 +276,12 @@ impl Child {
 
     /// Whether it has no task.
     pub(crate) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire)
+        self.over.load(Ordering::SeqCst)
     }
 
     /// Waits until it has no task.
     pub(super) async fn over(&self) {
-        loop {
-            let ended = self.ended.notified();
-            if self.is_over() {
-                return;
-            }
-            ended.await;
-        }
+        self.gate().until(|| self.is_over().then_some(())).await;
     }
 
     /// Whether a run, or what one started, is alive.
@@ -315,25 +309,27 @@ impl Child {
         }
     }
 
+    /// Is counted among those that are being ended together, as long as it has a task.
+    pub(super) fn enter_ending(&self, ending: &Ending) {
+        ending.enter();
+        self.ending.store(true, Ordering::SeqCst);
+        // Whichever comes second, this or the end of the task, sees the other.
+        if self.is_over() {
+            self.leave_ending(ending);
+        }
+    }
+
+    /// Is counted no more: it has ended, or nobody waits for it any longer.
+    pub(super) fn leave_ending(&self, ending: &Ending) {
+        if self.ending.swap(false, Ordering::SeqCst) {
+            ending.leave();
+        }
+    }
+
     /// `true` once: how it took the shutdown is told once, whoever looks at it.
     pub(super) fn account(&self) -> bool {
         !self.accounted.swap(true, Ordering::AcqRel)
     }
-}
-
-fn context(
-    path: &SupervisorPath,
-    core: &Arc<ScopeCore>,
-    strategy: SupervisionStrategy,
-    readiness: ReadinessPolicy,
-) -> TaskContext {
-    let spec = ContextSpec {
-        instance: core.tree.next_instance(),
-        readiness,
-        grouped: strategy != SupervisionStrategy::OneForOne,
-        generation: 0,
-    };
-    TaskContext::supervised(path.shared(), core.clone(), spec)
 }
 
 impl fmt::Debug for Child {

@@ -188,13 +188,19 @@ impl ScopeCore {
 }
 
 impl Owner for ScopeCore {
-    fn record(&self, run: RunId<'_>, steps: &[LifecycleEvent], correlation: u64) -> Recorded {
+    fn record(
+        &self,
+        run: RunId<'_>,
+        at: Instant,
+        steps: &[LifecycleEvent],
+        correlation: u64,
+    ) -> Recorded {
         if self.dependants_wait.load(Ordering::Acquire) {
             self.stir();
         }
         self.tree
             .journal
-            .append(Origin::from(run), steps.iter().cloned(), correlation)
+            .append(Origin::from(run), at, steps.iter().cloned(), correlation)
     }
 
     fn admit_restart(&self) -> bool {

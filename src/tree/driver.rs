@@ -1,4 +1,9 @@
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+};
 
 use supervisor_layers::{
     FailureKind, RestartType, StopCause, TaskContext, TaskFailure,
@@ -6,37 +11,74 @@ use supervisor_layers::{
     task::catch_panic,
 };
 
+use tokio::task::JoinHandle;
+
 use super::{
     Child, Scope,
+    child::ChildKind,
     core::{GiveUp, Notice},
+    supervise::SupervisorService,
 };
-use crate::spec::{AutoShutdown, BoxedChild, OnFuseBlown};
+use crate::spec::{AutoShutdown, Lives, OnFuseBlown, Supervised};
 
 /// Starts the child's task.
 pub(super) fn spawn(scope: &Arc<Scope>, child: &Arc<Child>) {
     child.begin_task();
-    let over = Over {
+    let task = ChildTask {
+        scope: scope.clone(),
         child: child.clone(),
         finished: false,
     };
-    let task = tokio::spawn(drive(scope.clone(), child.clone(), over));
-    child.started(task.abort_handle());
+    child.started(match &child.kind {
+        ChildKind::Worker(build) => build.clone().spawn(&child.stack, task),
+        ChildKind::Supervisor(scope) => {
+            let scope = scope.clone();
+            let service = move || SupervisorService::new(scope.clone());
+            task.spawn(Supervised::new(child.stack.clone(), service))
+        }
+    });
 }
 
-/// One child's task: owns its service and calls it whenever the gate lets a life begin.
-async fn drive(scope: Arc<Scope>, child: Arc<Child>, mut over: Over) {
-    let gate = child.gate();
-    let mut service: Option<Box<dyn BoxedChild>> = None;
+/// One child's task, before it knows what it runs. However it ends, it is accounted for.
+pub(crate) struct ChildTask {
+    scope: Arc<Scope>,
+    child: Arc<Child>,
+    finished: bool,
+}
+
+impl ChildTask {
+    pub(crate) fn spawn<L: Lives>(self, lives: L) -> JoinHandle<()> {
+        tokio::spawn(drive(self, lives))
+    }
+}
+
+impl Drop for ChildTask {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.child.gate().abandon();
+        }
+        self.child.end_task();
+        // A supervisor's end is told when what it left behind has ended too.
+        if self.child.scope().is_none() {
+            self.scope.note_end(&self.child);
+        }
+        self.child.leave_ending(&self.scope.ending);
+    }
+}
+
+/// Begins a life whenever the gate lets one begin.
+async fn drive<L: Lives>(mut task: ChildTask, mut lives: L) {
     let cause = loop {
-        let ctx = match gate.next_run().await {
+        let ctx = match task.child.gate().next_run().await {
             NextRun::End(cause) => break cause,
             NextRun::Run(ctx) => ctx,
         };
         let generation = ctx.generation();
-        let result = live(&child, &mut service, ctx).await;
+        let result = live(&mut lives, ctx).await;
+        let (child, gate) = (&task.child, task.child.gate());
         gate.end_life(generation, result.as_ref().map(|&()| ()))
             .await;
-        let forgotten = after_life(&scope, &child, &result);
+        let forgotten = after_life(&task.scope, child, &result);
         // An error's destructor is the user's, and may panic.
         let _ = catch_panic(move || drop(result));
         if forgotten {
@@ -50,28 +92,18 @@ async fn drive(scope: Arc<Scope>, child: Arc<Child>, mut over: Over) {
         }
     };
     // A destructor of the service that panics is not to be the task's end.
-    let _ = catch_panic(move || drop(service));
-    gate.conclude();
+    let _ = catch_panic(move || drop(lives));
+    task.child.gate().conclude();
     if cause == StopCause::Removal {
-        scope.forget(&child);
+        task.scope.forget(&task.child);
     }
-    over.finished = true;
+    task.finished = true;
 }
 
 /// One call of the service: one run of a bare stack, one life of a supervised one.
-async fn live(
-    child: &Child,
-    service: &mut Option<Box<dyn BoxedChild>>,
-    ctx: TaskContext,
-) -> Result<(), TaskFailure> {
-    if service.is_none() {
-        *service = Some(catch_panic(|| child.build())?);
-    }
-    let Some(service) = service else {
-        unreachable!("it was just built")
-    };
+async fn live<L: Lives>(lives: &mut L, ctx: TaskContext) -> Result<(), TaskFailure> {
     let (gate, generation) = (ctx.gate(), ctx.generation());
-    let ready = poll_fn(|cx| match catch_panic(|| service.poll_ready(cx)) {
+    let ready = poll_fn(|cx| match catch_panic(|| lives.poll_ready(cx)) {
         Ok(Poll::Pending) => {
             gate.life_pending();
             Poll::Pending
@@ -83,20 +115,25 @@ async fn live(
         Some(ready) => ready?,
         None => return Ok(()),
     }
-    let mut life = catch_panic(|| service.call(ctx))?;
+    let mut life = pin!(Some(catch_panic(|| lives.call(ctx))?));
     let mut seen_pending = false;
-    let result = poll_fn(|cx| match catch_panic(|| life.as_mut().poll(cx)) {
-        Ok(Poll::Pending) => {
-            if !std::mem::replace(&mut seen_pending, true) {
-                gate.pending(generation);
+    let result = poll_fn(|cx| {
+        let Some(life) = life.as_mut().as_pin_mut() else {
+            unreachable!("it is dropped when it has ended")
+        };
+        match catch_panic(|| life.poll(cx)) {
+            Ok(Poll::Pending) => {
+                if !std::mem::replace(&mut seen_pending, true) {
+                    gate.pending(generation);
+                }
+                Poll::Pending
             }
-            Poll::Pending
+            Ok(Poll::Ready(result)) => Poll::Ready(result),
+            Err(panic) => Poll::Ready(Err(panic)),
         }
-        Ok(Poll::Ready(result)) => Poll::Ready(result),
-        Err(panic) => Poll::Ready(Err(panic)),
     })
     .await;
-    result.and(catch_panic(move || drop(life)))
+    result.and(catch_panic(|| life.set(None)))
 }
 
 /// What the end of a life means to the supervisor. `true`: the child is to be forgotten.
@@ -137,19 +174,4 @@ fn after_life(scope: &Scope, child: &Child, result: &Result<(), TaskFailure>) ->
         scope.core.notify(Notice::SignificantEnded);
     }
     child.restart_type() == RestartType::Temporary
-}
-
-/// Accounts for the task however it ends.
-struct Over {
-    child: Arc<Child>,
-    finished: bool,
-}
-
-impl Drop for Over {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.child.gate().abandon();
-        }
-        self.child.end_task();
-    }
 }

@@ -7,6 +7,7 @@ mod child;
 mod core;
 mod dependants;
 mod driver;
+mod ending;
 mod files;
 mod order;
 mod root;
@@ -19,6 +20,7 @@ mod take_down;
 
 pub(crate) use self::core::ScopeCore;
 pub(crate) use child::Child;
+pub(crate) use driver::ChildTask;
 pub(crate) use root::{Root, Start};
 pub(crate) use scale::Scaled;
 pub(crate) use scope::Scope;

@@ -1,6 +1,8 @@
 use std::{
-    collections::{BTreeMap, HashMap},
+    borrow::Borrow,
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
+    hash::{Hash, Hasher},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,7 +12,14 @@ use std::{
 
 use supervisor_layers::{Gate, StopCause, context::StopRequest};
 
-use super::{Child, Tree, child::AsChild, core::ScopeCore, driver, order::start_order};
+use super::{
+    Child, Tree,
+    child::{AsChild, Place},
+    core::ScopeCore,
+    driver,
+    ending::Ending,
+    order::start_order,
+};
 use crate::{
     SupervisorError,
     event::TreeEvent,
@@ -43,13 +52,14 @@ pub(crate) struct Scope {
     children: Mutex<Children>,
     group_restarts: AtomicU64,
     begun: AtomicBool,
+    pub(super) ending: Ending,
 }
 
 /// The children, by instance, which is their start order, and by name.
 #[derive(Default)]
 struct Children {
     by_instance: BTreeMap<u64, Arc<Child>>,
-    names: HashMap<Arc<str>, u64>,
+    by_name: HashSet<ById>,
     /// How many children name a sibling in `depends_on`.
     depended_on: HashMap<String, usize>,
     live: bool,
@@ -65,7 +75,6 @@ impl Scope {
     ) -> Result<Arc<Self>, SupervisorError> {
         let declare = spec.declare.or_else(|| above.cloned());
         let core = Arc::new(ScopeCore::new(path.clone(), tree.clone(), spec.intensity));
-        let mut children = Children::default();
         for member in &spec.members {
             check_id(member.id()).map_err(|source| SupervisorError::InvalidId {
                 parent: path.clone(),
@@ -90,10 +99,10 @@ impl Scope {
             }
         })?;
         let mut members: Vec<Option<Member>> = spec.members.into_iter().map(Some).collect();
-        let places = order
-            .into_iter()
-            .enumerate()
+        let places = (0_u32..)
+            .zip(order)
             .flat_map(|(level, places)| places.into_iter().map(move |at| (Some(level), at)));
+        let mut built = Vec::with_capacity(members.len());
         for (level, at) in places {
             let Some(member) = members[at].take() else {
                 continue;
@@ -103,8 +112,9 @@ impl Scope {
                 strategy: spec.strategy,
                 level,
             };
-            children.insert(place.child(member, declare.as_ref())?);
+            built.push(place.child(member, declare.as_ref())?);
         }
+        let children = Children::of(built);
         let depth = u32::try_from(path.segments().count()).unwrap_or(u32::MAX);
         tree.note_depth(depth);
         Ok(Arc::new(Self {
@@ -123,6 +133,7 @@ impl Scope {
             children: Mutex::new(children),
             group_restarts: AtomicU64::new(0),
             begun: AtomicBool::new(false),
+            ending: Ending::default(),
         }))
     }
 
@@ -245,7 +256,7 @@ impl Scope {
         {
             return Err(self.not_dynamic(format!("its child_limit of {limit} is reached")));
         }
-        if children.names.contains_key(member.id()) {
+        if children.by_name.contains(member.id()) {
             return Err(SupervisorError::DuplicateId { path });
         }
         for on in &depends_on {
@@ -373,31 +384,19 @@ impl Scope {
     }
 }
 
-/// Where a child comes to stand.
-struct Place<'a> {
-    core: &'a Arc<ScopeCore>,
-    strategy: SupervisionStrategy,
-    level: Option<usize>,
-}
-
 impl Place<'_> {
     fn child(
         &self,
         member: Member,
         declare: Option<&Arc<dyn Declare>>,
     ) -> Result<Arc<Child>, SupervisorError> {
-        let Self {
-            core,
-            strategy,
-            level,
-        } = *self;
         Ok(match member {
-            Member::Child(child) => Child::worker(child, level, core, strategy),
+            Member::Child(child) => Child::worker(child, self),
             Member::Supervisor(supervisor) => {
-                let path = core.path.child(&supervisor.id);
+                let path = self.core.path.child(&supervisor.id);
                 let as_child = AsChild::of(&supervisor);
-                let scope = Scope::build(supervisor, &path, &core.tree, declare)?;
-                Child::supervisor(scope, as_child, level, core, strategy)
+                let scope = Scope::build(*supervisor, &path, &self.core.tree, declare)?;
+                Child::supervisor(scope, as_child, self)
             }
         })
     }
@@ -412,18 +411,61 @@ pub(super) enum Coming {
     Replica,
 }
 
+/// A child, found by its name among its siblings.
+struct ById(Arc<Child>);
+
+impl Borrow<str> for ById {
+    fn borrow(&self) -> &str {
+        self.0.ctx.id()
+    }
+}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.ctx.id().hash(state);
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ctx.id() == other.0.ctx.id()
+    }
+}
+
+impl Eq for ById {}
+
 impl Children {
+    /// In start order; no two of one name.
+    fn of(children: Vec<Arc<Child>>) -> Self {
+        let mut all = Self {
+            by_name: HashSet::with_capacity(children.len()),
+            ..Self::default()
+        };
+        for child in &children {
+            all.name(child);
+        }
+        // All at once, which fills the nodes.
+        all.by_instance = children
+            .into_iter()
+            .map(|child| (child.ctx.instance(), child))
+            .collect();
+        all
+    }
+
     fn by_name(&self, id: &str) -> Option<&Arc<Child>> {
-        self.by_instance.get(self.names.get(id)?)
+        Some(&self.by_name.get(id)?.0)
     }
 
     fn insert(&mut self, child: Arc<Child>) {
+        self.name(&child);
+        self.by_instance.insert(child.ctx.instance(), child);
+    }
+
+    fn name(&mut self, child: &Arc<Child>) {
         for on in &child.depends_on {
             *self.depended_on.entry(on.clone()).or_default() += 1;
         }
-        self.names
-            .insert(child.ctx.id().into(), child.ctx.instance());
-        self.by_instance.insert(child.ctx.instance(), child);
+        self.by_name.insert(ById(child.clone()));
     }
 
     /// Whether a child depends on that name, or on a sibling that does.
@@ -449,7 +491,7 @@ impl Children {
         if self.by_instance.remove(&child.ctx.instance()).is_none() {
             return false;
         }
-        self.names.remove(child.ctx.id());
+        self.by_name.remove(child.ctx.id());
         for on in &child.depends_on {
             if let Some(count) = self.depended_on.get_mut(on) {
                 *count -= 1;

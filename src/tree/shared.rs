@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use supervisor_layers::{TaskExit, context::after};
+use supervisor_layers::{ChildPolicy, TaskExit, context::after};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,7 @@ use crate::{
     meta::CommandMeta,
     metrics,
     shutdown::{ChildShutdown, ChildShutdownStatus, ShutdownStage},
-    spec::{SupervisorPath, SupervisorSpec},
+    spec::{Stack, SupervisorPath, SupervisorSpec},
     sync::lock,
 };
 
@@ -30,6 +30,7 @@ pub(crate) struct Tree {
     /// Whether what happens is counted in metrics.
     pub(crate) counted: bool,
     instances: AtomicU64,
+    stack: Mutex<Option<Arc<Stack>>>,
     depth: AtomicU32,
     closing: AtomicBool,
     by_itself: AtomicBool,
@@ -69,6 +70,7 @@ impl Tree {
             audit,
             counted: settings.counted,
             instances: AtomicU64::new(0),
+            stack: Mutex::default(),
             depth: AtomicU32::new(0),
             closing: AtomicBool::new(false),
             by_itself: AtomicBool::new(false),
@@ -97,6 +99,15 @@ impl Tree {
     /// How many levels below the root the deepest supervisor stands.
     pub(super) fn depth(&self) -> u32 {
         self.depth.load(Ordering::Relaxed)
+    }
+
+    /// The layers of a policy. Children that come one after the other have one more often than not.
+    pub(super) fn stack(&self, policy: Arc<ChildPolicy>) -> Arc<Stack> {
+        let mut last = lock(&self.stack);
+        match &*last {
+            Some(stack) if stack.policy == policy => stack.clone(),
+            _ => last.insert(Arc::new(Stack::new(policy))).clone(),
+        }
     }
 
     /// A number for an addition of a child.
@@ -341,14 +352,14 @@ impl Tree {
     }
 
     fn tell(&self, child: &Child, event: TreeEvent, correlation: u64) {
-        let path = child.path().shared();
         let origin = Origin {
-            path: &path,
+            path: child.ctx.shared_path(),
             instance: child.ctx.instance(),
             generation: child.gate().generation(),
             attempt: 0,
         };
-        self.journal.append(origin, [event], correlation);
+        self.journal
+            .append(origin, Instant::now(), [event], correlation);
     }
 
     /// Records that a command came in; its sequence ties the consequences to it.
@@ -388,14 +399,15 @@ impl Tree {
         if self.counted {
             metrics::count(path.as_str(), &event);
         }
-        let path = path.shared();
         let origin = Origin {
-            path: &path,
+            path: path.as_shared(),
             instance: 0,
             generation: 0,
             attempt: 0,
         };
-        self.journal.append(origin, [event], correlation).sequence
+        self.journal
+            .append(origin, Instant::now(), [event], correlation)
+            .sequence
     }
 }
 

@@ -30,7 +30,7 @@ impl Scope {
                 _ = gate.ran_again(generation) => {}
             }
         };
-        if self.wait_until(child, ended()).await == Waited::Down {
+        if self.wait_until(child, Instant::now(), ended()).await == Waited::Down {
             return true;
         }
         if gate.grace().is_some() {
@@ -72,25 +72,39 @@ impl Scope {
     }
 
     async fn take_down_together(self: &Arc<Self>, children: &[Arc<Child>]) {
+        let since = Instant::now();
+        let mut ends = JoinSet::new();
+        let mut await_end = |child: &Arc<Child>| {
+            let (scope, child) = (self.clone(), child.clone());
+            ends.spawn(async move { scope.await_end(&child, since).await });
+        };
         for child in children {
             self.ask(child, StopCause::Shutdown);
+            match child.scope() {
+                Some(_) => await_end(child),
+                None => child.enter_ending(&self.ending),
+            }
         }
-        // Most end as soon as they are asked: nobody has to wait for each of them.
-        let mut left = children.to_vec();
-        for _ in 0..3 {
-            tokio::task::yield_now().await;
-            left.retain(|child| {
-                let goes_on = child.scope().is_some() || !child.is_over();
-                if !goes_on {
-                    self.note_end(child);
-                }
-                goes_on
-            });
+        let workers = || children.iter().filter(|child| child.scope().is_none());
+        // Nobody has to wait for each of them before the first is late.
+        let mut budget = self.tree().budget();
+        let until = *budget.borrow_and_update();
+        let first = workers()
+            .filter_map(|child| self.limit(child, since, until))
+            .min();
+        tokio::select! {
+            biased;
+            () = self.ending.none() => {}
+            () = sleep_until_some(first) => {}
+            _ = budget.changed() => {}
         }
-        let mut ends = JoinSet::new();
-        for child in left {
-            let scope = self.clone();
-            ends.spawn(async move { scope.await_end(&child).await });
+        for child in workers() {
+            child.leave_ending(&self.ending);
+            if child.is_over() {
+                self.note_end(child);
+            } else {
+                await_end(child);
+            }
         }
         while ends.join_next().await.is_some() {}
     }
@@ -111,7 +125,7 @@ impl Scope {
     /// Ends one child for good and notes how it took it.
     pub(super) async fn take_down(self: &Arc<Self>, child: &Arc<Child>, cause: StopCause) {
         self.ask(child, cause);
-        self.await_end(child).await;
+        self.await_end(child, Instant::now()).await;
     }
 
     fn ask(&self, child: &Child, cause: StopCause) {
@@ -119,8 +133,8 @@ impl Scope {
         child.gate().end(cause, self.stop_request(child));
     }
 
-    async fn await_end(&self, child: &Arc<Child>) {
-        if self.wait_until(child, child.over()).await == Waited::Late {
+    async fn await_end(&self, child: &Arc<Child>, since: Instant) {
+        if self.wait_until(child, since, child.over()).await == Waited::Late {
             self.tree().enter(ShutdownStage::AbortStragglers);
             child.abort();
             let _ = timeout(self.abort_wait, child.over()).await;
@@ -138,7 +152,8 @@ impl Scope {
         self.note_end(child);
     }
 
-    fn note_end(&self, child: &Child) {
+    /// Tells how it took the shutdown, if there is one.
+    pub(super) fn note_end(&self, child: &Child) {
         if self.tree().is_closing() {
             self.tree().account(child);
         } else {
@@ -147,10 +162,14 @@ impl Scope {
     }
 
     /// Waits for `down`, up to the end of the child's grace and what may follow it, or of the budget.
-    async fn wait_until(&self, child: &Child, down: impl Future<Output = ()>) -> Waited {
+    async fn wait_until(
+        &self,
+        child: &Child,
+        since: Instant,
+        down: impl Future<Output = ()>,
+    ) -> Waited {
         let mut down = std::pin::pin!(down);
         let mut budget = self.tree().budget();
-        let since = Instant::now();
         loop {
             let limit = self.limit(child, since, *budget.borrow_and_update());
             tokio::select! {

@@ -35,7 +35,7 @@ struct Delays {
 }
 
 impl<S> BackoffService<S> {
-    pub(super) fn new(inner: S, policy: Option<Arc<Backoff>>) -> Self {
+    pub(crate) fn new(inner: S, policy: Option<Arc<Backoff>>) -> Self {
         Self {
             inner,
             policy,
@@ -93,7 +93,7 @@ where
             self.last = Some(ctx.clone());
         }
         let guard = EndGuard::new(
-            ctx.clone(),
+            self.policy.as_ref().map(|_| ctx.clone()),
             Note {
                 policy: self.policy.clone(),
             },

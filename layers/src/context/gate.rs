@@ -236,7 +236,7 @@ impl Gate {
     /// Waits for the outcome of the start of the first run after `generation`. One that has started and is
     /// over before anybody looks has started.
     pub async fn started(&self, generation: u64) -> StartOutcome {
-        self.until(|look| {
+        self.until_seen(|look| {
             if look.generation() > generation {
                 if look.started() > generation {
                     return Some(StartOutcome::Started);
@@ -260,7 +260,7 @@ impl Gate {
     /// Waits until the child's run is ready. `Err` with its status once it is down for good or held, or is to
     /// be when a run ends that cannot be ended.
     pub async fn ready(&self) -> Result<u64, ChildStatus> {
-        self.until(|look| {
+        self.until_seen(|look| {
             if look.is_running() && look.has_started() && !look.is_stopping() {
                 Some(Ok(look.generation()))
             } else if (!look.is_active() || look.is_lingering())
@@ -276,12 +276,13 @@ impl Gate {
 
     /// Waits until no run of the child is alive.
     pub async fn down(&self) {
-        self.until(|look| (!look.is_active()).then_some(())).await;
+        self.until_seen(|look| (!look.is_active()).then_some(()))
+            .await;
     }
 
     /// Waits until the run after `generation` has begun, or the child is down for good or held.
     pub async fn ran_again(&self, generation: u64) -> Result<u64, ChildStatus> {
-        self.until(|look| {
+        self.until_seen(|look| {
             if look.generation() > generation {
                 Some(Ok(look.generation()))
             } else if !look.is_active()
@@ -398,14 +399,24 @@ impl Gate {
         self.slot.look(|look| look.start_extended())
     }
 
-    async fn until<T>(&self, mut f: impl FnMut(&Look<'_>) -> Option<T>) -> T {
+    /// Waits until `f` answers; it is asked whenever the child may have changed.
+    pub async fn until<T>(&self, mut f: impl FnMut() -> Option<T>) -> T {
         loop {
             let changed = self.slot.changed();
-            if let Some(found) = self.slot.look(|look| f(&look)) {
+            if let Some(found) = f() {
                 return found;
             }
             changed.await;
         }
+    }
+
+    /// Whoever waits for the child looks again.
+    pub fn notify(&self) {
+        self.slot.notify();
+    }
+
+    async fn until_seen<T>(&self, mut f: impl FnMut(&Look<'_>) -> Option<T>) -> T {
+        self.until(|| self.slot.look(|look| f(&look))).await
     }
 }
 

@@ -45,7 +45,7 @@ pub struct TaskContext {
 }
 
 /// How a child's context is set up by whoever supervises it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ContextSpec {
     /// Unique per addition of a child, so that a message for an old one never hits its successor.
     pub instance: u64,
@@ -55,6 +55,8 @@ pub struct ContextSpec {
     pub grouped: bool,
     /// The last generation given out; the first run has the next one.
     pub generation: u64,
+    /// What its layers will tell that they are set to, where that is known: children of one policy share it.
+    pub settings: Option<Arc<ChildSettings>>,
 }
 
 impl TaskContext {
@@ -120,6 +122,11 @@ impl TaskContext {
 
     /// Where the child stands in the tree: `/storage/database`.
     pub fn path(&self) -> &str {
+        self.slot.path()
+    }
+
+    /// The same, to be kept without a copy.
+    pub fn shared_path(&self) -> &Arc<str> {
         self.slot.path()
     }
 
@@ -309,7 +316,7 @@ impl TaskContext {
 
     /// The time since the child was added: the origin of what the policies count in.
     pub fn now(&self) -> Duration {
-        self.slot.now()
+        self.slot.age().into()
     }
 }
 

@@ -155,7 +155,7 @@ pub struct PollStatistics {
 }
 
 /// What the layers around a child are set to, as they told at their first call.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub struct ChildSettings {
     /// When it runs again; absent without a `RestartLayer`.

@@ -21,29 +21,37 @@ use crate::policy::{FuseLimit, FuseReading, SlidingLog};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Fuse {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     limit: FuseLimit,
     origin: Instant,
-    log: Arc<Mutex<SlidingLog>>,
+    log: Mutex<SlidingLog>,
 }
 
 impl Fuse {
     /// At most `failures` within `window`.
     pub fn new(failures: u32, window: Duration) -> Self {
         Self {
-            limit: FuseLimit { failures, window },
-            origin: Instant::now(),
-            log: Arc::default(),
+            shared: Arc::new(Shared {
+                limit: FuseLimit { failures, window },
+                origin: Instant::now(),
+                log: Mutex::default(),
+            }),
         }
     }
 
     /// What it lets pass.
     pub fn limit(&self) -> FuseLimit {
-        self.limit
+        self.shared.limit
     }
 
     /// Counts one failure now.
     pub fn charge(&self) -> FuseReading {
-        self.log().charge(self.limit, self.origin.elapsed())
+        self.log()
+            .charge(self.shared.limit, self.shared.origin.elapsed())
     }
 
     /// Forgets what was counted.
@@ -52,6 +60,9 @@ impl Fuse {
     }
 
     fn log(&self) -> std::sync::MutexGuard<'_, SlidingLog> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -48,7 +48,7 @@ where
             ctx.publish(|settings| settings.fuse = settings.fuse.or(limit));
         }
         let guard = EndGuard::new(
-            ctx.clone(),
+            limit.map(|_| ctx.clone()),
             Note {
                 kind: self.kind.clone(),
             },

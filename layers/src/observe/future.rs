@@ -1,18 +1,18 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
 use pin_project_lite::pin_project;
 use tracing::Span;
 
-use super::{ObserveLayer, meter::Meter};
+use super::meter::Meter;
 use crate::{
     BoxError, TaskContext, TaskExit, TaskFailure,
     ended::{AtEnd, EndGuard, Ended},
-    real_time::{Moment, nanos},
+    policy::Nanos,
+    real_time::Moment,
     task::catch_panic,
 };
 
@@ -21,9 +21,10 @@ pin_project! {
     pub struct ObserveFuture<F> {
         #[pin]
         run: F,
-        ctx: TaskContext,
-        span: Span,
-        settings: ObserveLayer,
+        // None if nobody listens.
+        span: Option<Box<Span>>,
+        // From when on a poll is slow; none if polls are not counted.
+        slow_poll: Option<Nanos>,
         guard: EndGuard<Count>,
     }
 }
@@ -31,17 +32,15 @@ pin_project! {
 impl<F> ObserveFuture<F> {
     pub(super) fn new(
         run: F,
-        ctx: TaskContext,
         span: Span,
-        settings: ObserveLayer,
+        slow_poll: Option<Nanos>,
         mut guard: EndGuard<Count>,
     ) -> Self {
         guard.note.exit = TaskExit::Aborted;
         Self {
             run,
-            ctx,
-            span,
-            settings,
+            span: (!span.is_disabled()).then(|| Box::new(span)),
+            slow_poll,
             guard,
         }
     }
@@ -56,34 +55,39 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let entered = this.span.enter();
-        let (watched, timed) = (this.guard.note.watched, this.settings.poll_statistics);
-        let began = (watched || timed).then(Moment::now);
+        let EndGuard {
+            ctx: Some(ctx),
+            note,
+        } = this.guard
+        else {
+            panic!("polled after completion")
+        };
+        let entered = this.span.as_deref().map(Span::enter);
+        let watched = note.watched;
+        let began = (watched || this.slow_poll.is_some()).then(Moment::now);
         if let Some(began) = began.filter(|_| watched) {
-            this.ctx.slot().poll_word().begins(began.nanos());
+            ctx.slot().poll_word().begins(began.nanos());
         }
         // Unless the poll returns, it panicked.
-        this.guard.note.exit = TaskExit::Panicked;
+        note.exit = TaskExit::Panicked;
         let poll = this.run.poll(cx);
         if watched {
-            this.ctx.slot().poll_word().ends();
+            ctx.slot().poll_word().ends();
         }
-        if let Some(began) = began.filter(|_| timed) {
+        if let (Some(began), Some(slow)) = (began, *this.slow_poll) {
             let took = began.elapsed();
-            this.ctx
-                .slot()
-                .note_poll(took, took > nanos(this.settings.slow_poll));
+            ctx.slot().note_poll(took, took > slow.get());
         }
         let Poll::Ready(result) = poll else {
-            this.guard.note.exit = TaskExit::Aborted;
+            note.exit = TaskExit::Aborted;
             return Poll::Pending;
         };
         let result: Result<(), BoxError> = result.map_err(Into::into);
         // An error that cannot be displayed is a failure like any other.
         let _ = catch_panic(|| log(&result));
         drop(entered);
-        this.guard.note.exit = match &result {
-            Ok(()) => match this.ctx.stop_cause() {
+        note.exit = match &result {
+            Ok(()) => match ctx.stop_cause() {
                 Some(cause) if cause.is_foreign() => TaskExit::Cancelled,
                 Some(_) => TaskExit::Unhealthy,
                 None => TaskExit::Completed,
@@ -103,7 +107,7 @@ fn log(result: &Result<(), BoxError>) {
 }
 
 pub(super) struct Count {
-    meter: Option<Arc<Meter>>,
+    metrics: bool,
     /// The monitor looks at its polls, for this layer.
     watched: bool,
     /// How the run ended, should it be dropped now.
@@ -112,9 +116,9 @@ pub(super) struct Count {
 
 impl Count {
     /// Of a run that is about to be called.
-    pub(super) fn new(meter: Option<Arc<Meter>>, watched: bool) -> Self {
+    pub(super) fn new(metrics: bool, watched: bool) -> Self {
         Self {
-            meter,
+            metrics,
             watched,
             exit: TaskExit::Panicked,
         }
@@ -126,8 +130,8 @@ impl AtEnd for Count {
         if self.watched {
             ctx.slot().poll_word().over();
         }
-        if let Some(meter) = &self.meter {
-            meter.ended(ctx, self.exit, ctx.slot().ran_for());
+        if self.metrics {
+            Meter::of(ctx).ended(ctx, self.exit, ctx.slot().ran_for());
         }
     }
 }

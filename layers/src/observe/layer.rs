@@ -3,14 +3,15 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::ObserveService;
+use crate::policy::Nanos;
 
 /// Observation of one child; see the [module](super).
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObserveLayer {
     pub(super) metrics: bool,
     pub(super) poll_statistics: bool,
-    pub(super) slow_poll: Duration,
-    pub(super) stuck_after: Option<Duration>,
+    pub(super) slow_poll: Nanos,
+    pub(super) stuck_after: Option<Nanos>,
 }
 
 impl ObserveLayer {
@@ -25,8 +26,8 @@ impl ObserveLayer {
         Self {
             metrics: true,
             poll_statistics: true,
-            slow_poll: Self::SLOW_POLL,
-            stuck_after: Some(Self::STUCK_AFTER),
+            slow_poll: Self::SLOW_POLL.into(),
+            stuck_after: Some(Self::STUCK_AFTER.into()),
         }
     }
 
@@ -47,7 +48,7 @@ impl ObserveLayer {
     /// From when on a poll counts as slow; 100 ms unless said otherwise.
     #[must_use]
     pub fn slow_poll(mut self, threshold: Duration) -> Self {
-        self.slow_poll = threshold;
+        self.slow_poll = threshold.into();
         self
     }
 
@@ -55,7 +56,7 @@ impl ObserveLayer {
     /// for never. Noticed within a quarter more.
     #[must_use]
     pub fn stuck_after(mut self, time: impl Into<Option<Duration>>) -> Self {
-        self.stuck_after = time.into();
+        self.stuck_after = time.into().map(Nanos::from);
         self
     }
 }

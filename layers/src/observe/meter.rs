@@ -75,7 +75,7 @@ pub static METRICS: [&Metric; 6] = [
     &STUCK_POLLS,
 ];
 
-/// A child's metrics, looked up once and kept in its memory. A run looks there once, when it begins.
+/// A child's metrics, looked up at its first exit and kept in its memory: one that has none takes no room.
 ///
 /// The recorder is somebody else's code: it is asked and told with the child's slot unlocked.
 pub(super) struct Meter {
@@ -89,6 +89,20 @@ pub(super) struct Meter {
 }
 
 impl Meter {
+    /// Counts a run that begins.
+    pub(super) fn begun(ctx: &TaskContext) {
+        if ctx.generation() > 1 {
+            let meter = Self::of(ctx);
+            meter.starts.increment(1);
+            meter.restarts.increment(1);
+            meter.running.increment(1.0);
+        } else {
+            let child = child_label(ctx.path());
+            CHILD_STARTS.counter(&[&child]).increment(1);
+            CHILD_RUNNING.gauge(&[&child]).increment(1.0);
+        }
+    }
+
     /// There is one per child, however many layers observe it.
     pub(super) fn of(ctx: &TaskContext) -> Arc<Self> {
         const METER: usize = 0;
@@ -109,14 +123,6 @@ impl Meter {
             exits: Mutex::default(),
             stuck: OnceLock::new(),
         }
-    }
-
-    pub(super) fn begun(&self, generation: u64) {
-        self.starts.increment(1);
-        if generation > 1 {
-            self.restarts.increment(1);
-        }
-        self.running.increment(1.0);
     }
 
     pub(super) fn ended(&self, ctx: &TaskContext, exit: TaskExit, ran: Duration) {

@@ -24,7 +24,7 @@ static MONITOR: Monitor = Monitor {
 
 /// Has the polls of this run looked at; `false` if nobody asked for it, or a layer further out did.
 pub(super) fn watch(ctx: &TaskContext, settings: &ObserveLayer) -> bool {
-    let Some(after) = settings.stuck_after else {
+    let Some(after) = settings.stuck_after.map(Duration::from) else {
         return false;
     };
     match ctx.slot().poll_word().watch() {

@@ -34,23 +34,25 @@ where
 
     fn call(&mut self, ctx: TaskContext) -> Self::Future {
         let span = run_span(&ctx);
-        let meter = self.settings.metrics.then(|| Meter::of(&ctx));
-        if let Some(meter) = &meter {
-            meter.begun(ctx.generation());
+        let metrics = self.settings.metrics;
+        if metrics {
+            Meter::begun(&ctx);
         }
         let watched = monitor::watch(&ctx, &self.settings);
-        let guard = EndGuard::new(ctx.clone(), Count::new(meter, watched));
-        let run = span.in_scope(|| self.inner.call(ctx.clone()));
-        ObserveFuture::new(run, ctx, span, self.settings, guard)
+        let guard = EndGuard::new(ctx.clone(), Count::new(metrics, watched));
+        let run = span.in_scope(|| self.inner.call(ctx));
+        let slow_poll = self.settings.poll_statistics;
+        let slow_poll = slow_poll.then_some(self.settings.slow_poll);
+        ObserveFuture::new(run, span, slow_poll, guard)
     }
 }
 
 /// A run is part of what its child was created in, however much later and wherever it begins.
 fn run_span(ctx: &TaskContext) -> Span {
-    let creator = ctx.slot().creator().cloned().unwrap_or_else(Span::current);
+    let creator = || ctx.slot().creator().and_then(Span::id);
     tracing::info_span!(
         target: "rust_supervisor",
-        parent: &creator,
+        parent: creator().or_else(|| Span::current().id()),
         "supervisor.run",
         path = ctx.path(),
         generation = ctx.generation(),

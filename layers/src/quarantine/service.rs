@@ -1,29 +1,24 @@
-use std::{
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::task::{Context, Poll};
 
 use tower_service::Service;
 
-use super::QuarantineFuture;
+use super::{QuarantineFuture, QuarantineLayer, layer::release_after};
 use crate::{
     BoxError, TaskContext,
     ended::{AtEnd, EndGuard, Ended},
+    policy::Nanos,
 };
 
 /// A child that is held when its fuse blows; made by [`QuarantineLayer`](super::QuarantineLayer).
 #[derive(Debug, Clone)]
 pub struct QuarantineService<S> {
     inner: S,
-    release_after: Option<Option<Duration>>,
+    settings: QuarantineLayer,
 }
 
 impl<S> QuarantineService<S> {
-    pub(super) fn new(inner: S, release_after: Option<Option<Duration>>) -> Self {
-        Self {
-            inner,
-            release_after,
-        }
+    pub(super) fn new(inner: S, settings: QuarantineLayer) -> Self {
+        Self { inner, settings }
     }
 }
 
@@ -41,28 +36,24 @@ where
     }
 
     fn call(&mut self, ctx: TaskContext) -> Self::Future {
-        if self.release_after.is_some() {
-            ctx.publish(|settings| settings.quarantine = self.release_after);
+        let hold = self.settings.hold;
+        if hold.is_some() {
+            ctx.publish(|settings| self.settings.publish(settings));
         }
-        let guard = EndGuard::new(
-            ctx.clone(),
-            Note {
-                release_after: self.release_after,
-            },
-        );
+        let guard = EndGuard::new(hold.map(|_| ctx.clone()), Note { hold });
         QuarantineFuture::new(self.inner.call(ctx), guard)
     }
 }
 
 pub(super) struct Note {
-    release_after: Option<Option<Duration>>,
+    hold: Option<Nanos>,
 }
 
 impl AtEnd for Note {
     fn at_end(&self, ctx: &TaskContext, _: Ended) {
         // The fuse is inside: by now it has noted what it reads.
-        if let Some(release_after) = self.release_after {
-            ctx.slot().note_quarantine(release_after);
+        if let Some(hold) = self.hold {
+            ctx.slot().note_quarantine(release_after(hold));
         }
     }
 }

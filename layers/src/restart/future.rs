@@ -38,9 +38,9 @@ pin_project! {
             let slot = this.ctx.slot();
             let generation = this.ctx.generation();
             slot.end_helpers(generation);
-            let result = match this.state {
+            let result = match std::mem::replace(this.state, State::Over) {
                 // Only what the run left behind was still alive.
-                State::Joining { result, .. } => std::mem::replace(result, Ok(())),
+                State::Joining(joining) => joining.result,
                 _ => Err(TaskFailure::new(FailureKind::Aborted, "the life was dropped while a run was alive")),
             };
             slot.end_run(generation, result.as_ref().map(|&()| ()), RestartType::Temporary);
@@ -64,12 +64,14 @@ enum State {
     /// A run lives; `polled` once it has been and goes on.
     Running { polled: bool },
     /// The run ended, and what it started is being ended.
-    Joining {
-        helpers: Option<HelpersEnd>,
-        result: Result<(), TaskFailure>,
-    },
+    Joining(Box<Joining>),
     /// The life has ended.
     Over,
+}
+
+struct Joining {
+    helpers: HelpersEnd,
+    result: Result<(), TaskFailure>,
 }
 
 const GATE: State = State::Gate { leftovers: None };
@@ -115,7 +117,17 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        // How a run ended of which nothing is alive any more.
+        let mut exited = None;
         loop {
+            if let Some(result) = exited.take() {
+                match after(this.ctx, result, *this.restart) {
+                    Next::Ends(result) => return end(this.state, this.ctx, result),
+                    Next::GoesOn => *this.state = GATE,
+                }
+                // A child that fails at once must not hold its worker thread.
+                ready!(pin!(tokio::task::coop::consume_budget()).poll(cx));
+            }
             match this.state {
                 State::Unmade { panic } => {
                     let panic =
@@ -194,7 +206,7 @@ where
                             this.run.set(Some(run));
                             *this.state = State::Running { polled: false };
                         }
-                        Err(panic) => *this.state = settle(this.ctx, Err(panic)),
+                        Err(panic) => exited = settle(this.state, this.ctx, Err(panic)),
                     }
                 }
                 State::Running { polled } => {
@@ -215,19 +227,11 @@ where
                     };
                     // The layers inside note what they know when they are dropped at the latest.
                     let dropped = catch_panic(|| this.run.set(None));
-                    *this.state = settle(this.ctx, result.and(dropped));
+                    exited = settle(this.state, this.ctx, result.and(dropped));
                 }
-                State::Joining { helpers, result } => {
-                    if let Some(helpers) = helpers {
-                        ready!(helpers.as_mut().poll(cx));
-                    }
-                    let result = std::mem::replace(result, Ok(()));
-                    match after(this.ctx, result, *this.restart) {
-                        Next::Ends(result) => return end(this.state, this.ctx, result),
-                        Next::GoesOn => *this.state = GATE,
-                    }
-                    // A child that fails at once must not hold its worker thread.
-                    ready!(pin!(tokio::task::coop::consume_budget()).poll(cx));
+                State::Joining(joining) => {
+                    ready!(joining.helpers.as_mut().poll(cx));
+                    exited = Some(std::mem::replace(&mut joining.result, Ok(())));
                 }
                 State::Over => panic!("polled after completion"),
             }
@@ -246,10 +250,17 @@ fn never(
     end(state, ctx, Err(failure))
 }
 
-/// After the run's future is gone: ends what it started.
-fn settle(ctx: &TaskContext, result: Result<(), TaskFailure>) -> State {
-    let helpers = ctx.slot().end_helpers(ctx.generation()).map(join);
-    State::Joining { helpers, result }
+/// After the run's future is gone: ends what it started. Answers the result if that was nothing.
+fn settle(
+    state: &mut State,
+    ctx: &TaskContext,
+    result: Result<(), TaskFailure>,
+) -> Option<Result<(), TaskFailure>> {
+    let Some(helpers) = ctx.slot().end_helpers(ctx.generation()).map(join) else {
+        return Some(result);
+    };
+    *state = State::Joining(Box::new(Joining { helpers, result }));
+    None
 }
 
 fn join(helpers: TaskTracker) -> HelpersEnd {

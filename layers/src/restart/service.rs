@@ -19,6 +19,27 @@ impl<S> RestartService<S> {
     }
 }
 
+impl<S> RestartService<S>
+where
+    S: Service<TaskContext, Response = ()> + Clone,
+    S::Error: Into<BoxError>,
+{
+    /// The one life of a service that is asked for no other: as `call`, which keeps a clone for the next.
+    pub fn into_life(self, ctx: TaskContext) -> RestartFuture<S, S::Future> {
+        begin(Ok(self.inner), ctx, self.restart)
+    }
+}
+
+fn begin<S: Service<TaskContext>>(
+    service: Result<S, TaskFailure>,
+    ctx: TaskContext,
+    restart: RestartType,
+) -> RestartFuture<S, S::Future> {
+    ctx.slot().manage();
+    ctx.publish(|settings| settings.restart = Some(restart));
+    RestartFuture::new(service, ctx, restart)
+}
+
 impl<S> Service<TaskContext> for RestartService<S>
 where
     S: Service<TaskContext, Response = ()> + Clone,
@@ -34,11 +55,9 @@ where
     }
 
     fn call(&mut self, ctx: TaskContext) -> Self::Future {
-        ctx.slot().manage();
-        ctx.publish(|settings| settings.restart = Some(self.restart));
         // The life takes the service that was built; a next life starts fresh from the clone.
         let service = catch_panic(|| self.inner.clone())
             .map(|fresh| std::mem::replace(&mut self.inner, fresh));
-        RestartFuture::new(service, ctx, self.restart)
+        begin(service, ctx, self.restart)
     }
 }

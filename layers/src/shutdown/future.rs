@@ -8,7 +8,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
-use crate::{BoxError, FailureKind, TaskContext, TaskFailure, task::catch_panic};
+use crate::{BoxError, FailureKind, TaskContext, TaskFailure, policy::Nanos, task::catch_panic};
 
 pin_project! {
     /// A run of a [`ShutdownService`](super::ShutdownService).
@@ -16,13 +16,13 @@ pin_project! {
         #[pin]
         run: Option<F>,
         ctx: TaskContext,
-        grace: Option<Duration>,
+        grace: Option<Nanos>,
         timer: Option<Pin<Box<Sleep>>>,
     }
 }
 
 impl<F> ShutdownFuture<F> {
-    pub(super) fn new(run: F, ctx: TaskContext, grace: Option<Duration>) -> Self {
+    pub(super) fn new(run: F, ctx: TaskContext, grace: Option<Nanos>) -> Self {
         Self {
             run: Some(run),
             ctx,
@@ -49,7 +49,7 @@ where
             }
             None => panic!("polled after completion"),
         }
-        let Some(grace) = *this.grace else {
+        let Some(grace) = this.grace.map(Duration::from) else {
             return Poll::Pending;
         };
         // Asked anew at every poll: the run may have asked for more time while the timer ran.

@@ -3,19 +3,22 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::ShutdownService;
-use crate::policy::bounded;
+use crate::{
+    ChildSettings,
+    policy::{Nanos, bounded},
+};
 
 /// A graceful stop with an end; see the [module](super).
 #[derive(Debug, Clone, Copy)]
 pub struct ShutdownLayer {
-    grace: Option<Duration>,
+    pub(super) grace: Option<Nanos>,
 }
 
 impl ShutdownLayer {
     /// A stopping run has this long.
     pub fn grace(grace: Duration) -> Self {
         Self {
-            grace: Some(bounded(grace)),
+            grace: Some(bounded(grace).into()),
         }
     }
 
@@ -23,12 +26,18 @@ impl ShutdownLayer {
     pub fn off() -> Self {
         Self { grace: None }
     }
+
+    pub(crate) fn publish(&self, settings: &mut ChildSettings) {
+        if let Some(grace) = self.grace {
+            settings.grace = Some(grace.into());
+        }
+    }
 }
 
 impl<S> Layer<S> for ShutdownLayer {
     type Service = ShutdownService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ShutdownService::new(inner, self.grace)
+        ShutdownService::new(inner, *self)
     }
 }

@@ -1,23 +1,20 @@
-use std::{
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::task::{Context, Poll};
 
 use tower_service::Service;
 
-use super::ShutdownFuture;
+use super::{ShutdownFuture, ShutdownLayer};
 use crate::{BoxError, TaskContext};
 
 /// A child whose runs are dropped when their grace is over; made by [`ShutdownLayer`](super::ShutdownLayer).
 #[derive(Debug, Clone)]
 pub struct ShutdownService<S> {
     inner: S,
-    grace: Option<Duration>,
+    settings: ShutdownLayer,
 }
 
 impl<S> ShutdownService<S> {
-    pub(super) fn new(inner: S, grace: Option<Duration>) -> Self {
-        Self { inner, grace }
+    pub(super) fn new(inner: S, settings: ShutdownLayer) -> Self {
+        Self { inner, settings }
     }
 }
 
@@ -35,9 +32,10 @@ where
     }
 
     fn call(&mut self, ctx: TaskContext) -> Self::Future {
-        if self.grace.is_some() {
-            ctx.publish(|settings| settings.grace = self.grace);
+        let grace = self.settings.grace;
+        if grace.is_some() {
+            ctx.publish(|settings| self.settings.publish(settings));
         }
-        ShutdownFuture::new(self.inner.call(ctx.clone()), ctx, self.grace)
+        ShutdownFuture::new(self.inner.call(ctx.clone()), ctx, grace)
     }
 }

@@ -1,10 +1,13 @@
+use std::sync::Arc;
+
 use tower_layer::Layer;
 
 use super::ChildPolicy;
 use crate::{
-    BackoffLayer, FuseLayer, QuarantineLayer, RestartLayer, ShutdownLayer, backoff::BackoffService,
-    fuse::FuseService, observe::ObserveService, quarantine::QuarantineService,
-    restart::RestartService, shutdown::ShutdownService, watchdog::WatchdogService,
+    Backoff, ChildSettings, FuseLayer, QuarantineLayer, RestartLayer, ShutdownLayer,
+    backoff::BackoffService, fuse::FuseService, observe::ObserveService,
+    quarantine::QuarantineService, restart::RestartService, shutdown::ShutdownService,
+    watchdog::WatchdogService,
 };
 
 /// A child under all layers, outermost first.
@@ -33,7 +36,8 @@ pub struct SupervisedLayer {
     restart: RestartLayer,
     quarantine: QuarantineLayer,
     fuse: FuseLayer,
-    backoff: BackoffLayer,
+    /// One for all the children that the layer is laid around.
+    backoff: Option<Arc<Backoff>>,
     policy: ChildPolicy,
     shutdown: ShutdownLayer,
 }
@@ -49,12 +53,26 @@ impl SupervisedLayer {
                 None => QuarantineLayer::off(),
             },
             fuse: FuseLayer::limit(policy.fuse),
-            backoff: BackoffLayer::new(policy.backoff),
+            backoff: policy.backoff.map(Arc::new),
             shutdown: policy
                 .grace
                 .map_or_else(ShutdownLayer::off, ShutdownLayer::grace),
             policy,
         }
+    }
+
+    /// What the layers will tell of themselves at a child's first run.
+    pub fn settings(&self) -> ChildSettings {
+        let mut settings = ChildSettings {
+            restart: Some(self.policy.restart),
+            fuse: self.policy.fuse,
+            backoff: self.policy.backoff,
+            ..ChildSettings::default()
+        };
+        self.quarantine.publish(&mut settings);
+        self.policy.watchdog.publish(&mut settings);
+        self.shutdown.publish(&mut settings);
+        settings
     }
 }
 
@@ -63,7 +81,8 @@ impl<S> Layer<S> for SupervisedLayer {
 
     fn layer(&self, child: S) -> Self::Service {
         let run = self.policy.watchdog.layer(self.shutdown.layer(child));
-        let delayed = self.backoff.layer(self.policy.observe.layer(run));
+        let observed = self.policy.observe.layer(run);
+        let delayed = BackoffService::new(observed, self.backoff.clone());
         self.restart
             .layer(self.quarantine.layer(self.fuse.layer(delayed)))
     }

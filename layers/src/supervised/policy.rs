@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// What the layers of the whole stack are set to. Every default of the default stack stands here.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChildPolicy {
     /// When the child runs again.
     pub restart: RestartType,

@@ -9,7 +9,10 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
 use super::WatchdogLayer;
-use crate::{BoxError, FailureKind, TaskContext, TaskFailure, context::after, task::catch_panic};
+use crate::{
+    BoxError, FailureKind, TaskContext, TaskFailure, context::after, policy::Nanos,
+    task::catch_panic,
+};
 
 pin_project! {
     /// A run of a [`WatchdogService`](super::WatchdogService).
@@ -17,11 +20,17 @@ pin_project! {
         #[pin]
         run: Option<F>,
         ctx: TaskContext,
-        limits: WatchdogLayer,
-        began: Option<Instant>,
+        limits: Limits,
+        began: Option<Nanos>,
         timer: Option<Pin<Box<Sleep>>>,
-        verdict: Option<TaskFailure>,
+        verdict: Option<Box<TaskFailure>>,
     }
+}
+
+/// What of a [`WatchdogLayer`] its runs obey.
+struct Limits {
+    stale_after: Option<Nanos>,
+    start_timeout: Option<Nanos>,
 }
 
 impl<F> WatchdogFuture<F> {
@@ -29,7 +38,10 @@ impl<F> WatchdogFuture<F> {
         Self {
             run: Some(run),
             ctx,
-            limits,
+            limits: Limits {
+                stale_after: limits.stale_after,
+                start_timeout: limits.start_timeout,
+            },
             began: None,
             timer: None,
             verdict: None,
@@ -60,7 +72,7 @@ where
                     Some(verdict) => {
                         // An error's destructor is the user's, and may panic.
                         let _ = catch_panic(|| drop(result));
-                        Err(verdict.into())
+                        Err(verdict)
                     }
                     None => result.map_err(Into::into),
                 });
@@ -71,7 +83,7 @@ where
             let began = *this.began.get_or_insert_with(|| {
                 // Nobody else may be there to see that the run goes on after its first poll.
                 this.ctx.slot().pending(this.ctx.generation());
-                Instant::now()
+                this.ctx.slot().age()
             });
             let verdict = loop {
                 let Some((due, verdict)) = due(this.ctx, this.limits, began) else {
@@ -99,7 +111,7 @@ where
                 return Poll::Ready(Err(verdict.into()));
             }
             // The run has just been told: it may end at once.
-            *this.verdict = Some(verdict);
+            *this.verdict = Some(Box::new(verdict));
         }
     }
 }
@@ -107,44 +119,43 @@ where
 /// What a timer can tell apart.
 const TICK: Duration = Duration::from_millis(1);
 
-type Verdict = fn(&WatchdogLayer) -> TaskFailure;
+type Verdict = fn(&Limits) -> TaskFailure;
 
 /// What is due next, and what it will then say of the run; without a verdict, only a look at it.
-fn due(
-    ctx: &TaskContext,
-    limits: &WatchdogLayer,
-    began: Instant,
-) -> Option<(Instant, Option<Verdict>)> {
+fn due(ctx: &TaskContext, limits: &Limits, began: Nanos) -> Option<(Instant, Option<Verdict>)> {
     if ctx.is_cancelled() {
         return None;
     }
     let Some(extended) = ctx.slot().start_pending() else {
-        let stale = after(ctx.slot().last_beat(), limits.stale_after?);
+        let stale = after(ctx.slot().last_beat(), limits.stale_after?.into());
         return Some((stale, Some(no_heartbeat)));
     };
     let timeout = limits.start_timeout.map(|timeout| {
-        let due = after(began, timeout);
+        let due = ctx.slot().at(began.saturating_add(timeout));
         let due = extended.map_or(due, |extended| due.max(extended));
         (due, Some(not_started as Verdict))
     });
     // Another task may say that the run is ready, which wakes nobody here: a look per stale time sees it
     // before it could be stale.
-    let look = limits
-        .stale_after
-        .map(|stale_after| (after(Instant::now(), stale_after.max(TICK)), None));
+    let look = limits.stale_after.map(|stale_after| {
+        (
+            after(Instant::now(), Duration::from(stale_after).max(TICK)),
+            None,
+        )
+    });
     timeout.into_iter().chain(look).min_by_key(|(at, _)| *at)
 }
 
-fn not_started(limits: &WatchdogLayer) -> TaskFailure {
-    let limit = limits.start_timeout.unwrap_or_default();
+fn not_started(limits: &Limits) -> TaskFailure {
+    let limit = limits.start_timeout.map_or(Duration::ZERO, Duration::from);
     TaskFailure::new(
         FailureKind::Timeout,
         format!("not ready within its start timeout of {limit:?}"),
     )
 }
 
-fn no_heartbeat(limits: &WatchdogLayer) -> TaskFailure {
-    let limit = limits.stale_after.unwrap_or_default();
+fn no_heartbeat(limits: &Limits) -> TaskFailure {
+    let limit = limits.stale_after.map_or(Duration::ZERO, Duration::from);
     TaskFailure::new(
         FailureKind::Unhealthy,
         format!("no heartbeat for {limit:?}"),

@@ -32,18 +32,8 @@ where
     }
 
     fn call(&mut self, ctx: TaskContext) -> Self::Future {
-        let WatchdogLayer {
-            stale_after,
-            heartbeat_interval,
-            start_timeout,
-        } = self.limits;
-        if stale_after.is_some() || start_timeout.is_some() {
-            ctx.publish(|settings| {
-                settings.stale_after = stale_after;
-                settings.heartbeat_interval =
-                    stale_after.map(|stale| heartbeat_interval.unwrap_or(stale / 3));
-                settings.start_timeout = start_timeout;
-            });
+        if self.limits.stale_after.is_some() || self.limits.start_timeout.is_some() {
+            ctx.publish(|settings| self.limits.publish(settings));
         }
         WatchdogFuture::new(self.inner.call(ctx.clone()), ctx, self.limits)
     }

@@ -119,7 +119,13 @@ impl Recorder {
 }
 
 impl Owner for Recorder {
-    fn record(&self, run: RunId<'_>, steps: &[LifecycleEvent], correlation: u64) -> Recorded {
+    fn record(
+        &self,
+        run: RunId<'_>,
+        _: tokio::time::Instant,
+        steps: &[LifecycleEvent],
+        correlation: u64,
+    ) -> Recorded {
         let mut all = self.steps();
         all.extend(steps.iter().map(|step| (run.generation, step.clone())));
         self.correlations

@@ -60,14 +60,14 @@ impl Slot {
             }
             let Some(Hold::Quarantined {
                 until: Some(until), ..
-            }) = control.hold
+            }) = control.hold.as_deref()
             else {
                 control.register(cx.waker());
                 return Poll::Pending;
             };
-            let sleep = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-            if sleep.deadline() != until {
-                sleep.as_mut().reset(until);
+            let sleep = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(*until)));
+            if sleep.deadline() != *until {
+                sleep.as_mut().reset(*until);
             }
             if sleep.as_mut().poll(cx).is_pending() {
                 control.register(cx.waker());

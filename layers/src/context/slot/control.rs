@@ -1,5 +1,6 @@
 use std::{sync::Arc, task::Waker, time::Duration};
 
+use smallvec::SmallVec;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -8,11 +9,12 @@ use super::{
         ChildSettings, ChildStatus, ContextSpec, LastExit, ReadinessPolicy, helpers::Helpers,
         memory::Memory,
     },
+    Slot,
     stop::Stop,
 };
 use crate::{
     StopCause,
-    policy::{BackoffDelay, FuseReading},
+    policy::{BackoffDelay, FuseReading, Nanos},
 };
 
 /// What of a slot is behind its lock.
@@ -20,10 +22,11 @@ pub(super) struct Control {
     pub(super) phase: Phase,
     pub(super) generation: u64,
     pub(super) attempt: u32,
-    /// When the status last changed by what somebody did; see [`Control::since`].
-    pub(super) since: Instant,
+    /// When the status last changed by what somebody did; see [`Control::changed`]. Times are since the child
+    /// was added.
+    pub(super) since: Nanos,
     /// When the current or last run began.
-    pub(super) began: Instant,
+    pub(super) began: Nanos,
     pub(super) readiness: ReadinessPolicy,
     pub(super) ready: bool,
     /// The run was polled and went on.
@@ -35,10 +38,10 @@ pub(super) struct Control {
     pub(super) first_start: bool,
     /// The last run ended so.
     pub(super) failed_first_start: bool,
-    pub(super) stop: Option<Stop>,
+    pub(super) stop: Option<Box<Stop>>,
     /// No run begins any more.
     pub(super) end: Option<StopCause>,
-    pub(super) hold: Option<Hold>,
+    pub(super) hold: Option<Box<Hold>>,
     /// The next run waits for the child's group.
     pub(super) group_hold: bool,
     /// The held sibling that it waits for.
@@ -48,17 +51,16 @@ pub(super) struct Control {
     pub(super) lingering: bool,
     /// A `RestartLayer` carries out the runs of this life.
     pub(super) managed: bool,
-    pub(super) start_extended: Option<Instant>,
-    pub(super) beat: Option<Instant>,
-    pub(super) notes: Notes,
-    pub(super) fuse: Option<FuseReading>,
-    pub(super) last_exit: Option<Box<LastExit>>,
-    pub(super) exits: [u64; 7],
-    pub(super) memory: Memory,
-    pub(super) settings: Option<Box<ChildSettings>>,
+    pub(super) start_extended: Option<Nanos>,
+    pub(super) beat: Option<Nanos>,
+    /// None before a layer or an exit had something to note.
+    pub(super) history: Option<Box<History>>,
+    /// Shared by children of one policy.
+    pub(super) settings: Option<Arc<ChildSettings>>,
     pub(super) helpers: Option<Box<Helpers>>,
     pub(super) token: Option<CancellationToken>,
-    pub(super) wakers: Vec<Waker>,
+    /// Nearly always the child's own task alone.
+    pub(super) wakers: SmallVec<[Waker; 1]>,
     pub(super) sequence: u64,
     pub(super) correlation: u64,
 }
@@ -68,7 +70,7 @@ pub(super) enum Phase {
     /// At the gate.
     Idle,
     BackingOff {
-        until: Instant,
+        until: Nanos,
     },
     /// A run lives.
     Active,
@@ -96,6 +98,16 @@ pub(super) enum Hold {
     },
 }
 
+/// What there is to tell of a child that has had an exit.
+#[derive(Default)]
+pub(super) struct History {
+    pub(super) notes: Notes,
+    pub(super) fuse: Option<FuseReading>,
+    pub(super) last_exit: Option<LastExit>,
+    pub(super) exits: [u64; 7],
+    pub(super) memory: Memory,
+}
+
 /// What the layers noted of the run that is ending.
 #[derive(Default)]
 pub(super) struct Notes {
@@ -108,13 +120,13 @@ pub(super) struct Notes {
 const LINGERS_AFTER: Duration = Duration::from_secs(1);
 
 impl Control {
-    pub(super) fn new(spec: &ContextSpec, born: Instant) -> Self {
+    pub(super) fn new(spec: ContextSpec) -> Self {
         Self {
             phase: Phase::Idle,
             generation: spec.generation,
             attempt: 0,
-            since: born,
-            began: born,
+            since: Duration::ZERO.into(),
+            began: Duration::ZERO.into(),
             readiness: spec.readiness,
             ready: false,
             polled_once: false,
@@ -132,15 +144,11 @@ impl Control {
             managed: false,
             start_extended: None,
             beat: None,
-            notes: Notes::default(),
-            fuse: None,
-            last_exit: None,
-            exits: [0; 7],
-            memory: Memory::default(),
-            settings: None,
+            history: None,
+            settings: spec.settings,
             helpers: None,
             token: None,
-            wakers: Vec::new(),
+            wakers: SmallVec::new(),
             sequence: 0,
             correlation: 0,
         }
@@ -167,11 +175,21 @@ impl Control {
 
     /// Fuse, backoff and attempts as new.
     pub(super) fn forget_history(&mut self) {
-        self.memory.clear();
         self.attempt = 0;
-        self.fuse = None;
-        self.notes = Notes::default();
+        if let Some(history) = &mut self.history {
+            history.memory.clear();
+            history.fuse = None;
+            history.notes = Notes::default();
+        }
         self.cut_backoff();
+    }
+
+    pub(super) fn history(&mut self) -> &mut History {
+        self.history.get_or_insert_default()
+    }
+
+    pub(super) fn last_exit(&self) -> Option<&LastExit> {
+        self.history.as_ref()?.last_exit.as_ref()
     }
 
     pub(super) fn cut_backoff(&mut self) {
@@ -218,26 +236,26 @@ impl Control {
     }
 
     /// Since when a child's backoff is over that has not begun to run: it waits for a permit, or its turn.
-    fn backed_off(&self) -> Option<Instant> {
+    fn backed_off(&self, age: Nanos) -> Option<Nanos> {
         match self.phase {
-            Phase::BackingOff { until } if until <= Instant::now() => Some(until),
+            Phase::BackingOff { until } if until <= age => Some(until),
             _ => None,
         }
     }
 
     /// When the status last changed.
-    pub(super) fn since(&self) -> Instant {
-        self.backed_off().unwrap_or(self.since)
+    pub(super) fn changed(&self, age: Nanos) -> Nanos {
+        self.backed_off(age).unwrap_or(self.since)
     }
 
-    pub(super) fn status(&self) -> ChildStatus {
+    pub(super) fn status(&self, slot: &Slot) -> ChildStatus {
         let cause = self.stop.as_ref().map(|stop| stop.cause);
-        match (self.phase, &self.hold) {
+        match (self.phase, self.hold.as_deref()) {
             (Phase::Active | Phase::Joining { .. }, _) if self.lingering => ChildStatus::Lingering,
             (Phase::Active, _) if cause.is_some() => ChildStatus::Stopping { cause },
             (Phase::Active, _) if self.ready => ChildStatus::Running,
             (Phase::Active, _) => ChildStatus::Starting,
-            (Phase::Joining { .. }, _) if self.since.elapsed() > LINGERS_AFTER => {
+            (Phase::Joining { .. }, _) if slot.age().saturating_sub(self.since) > LINGERS_AFTER => {
                 ChildStatus::Lingering
             }
             (Phase::Joining { .. }, _) => ChildStatus::Stopping { cause },
@@ -250,8 +268,10 @@ impl Control {
                 let sibling = self.waits_for.clone().unwrap_or_else(|| "".into());
                 ChildStatus::WaitingFor { sibling }
             }
-            (Phase::BackingOff { .. }, None) if self.backed_off().is_some() => ChildStatus::Waiting,
-            (Phase::BackingOff { until }, None) => ChildStatus::BackingOff { until },
+            (Phase::BackingOff { until }, None) if until <= slot.age() => ChildStatus::Waiting,
+            (Phase::BackingOff { until }, None) => ChildStatus::BackingOff {
+                until: slot.at(until),
+            },
             (Phase::Ended(End::Finished), None) => ChildStatus::Finished,
             (Phase::Ended(End::Failed), None) => ChildStatus::Failed,
             (Phase::Ended(End::Aborted), None) => ChildStatus::Aborted,

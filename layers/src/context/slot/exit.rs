@@ -40,7 +40,7 @@ impl Slot {
         control.failed_first_start = first_start && !stop.is_some_and(StopCause::is_foreign);
         // Whether a child starts that others stopped only to run again, its next run shows.
         control.first_start &= matches!(stop, Some(StopCause::Restart | StopCause::Sibling));
-        let notes = std::mem::take(&mut control.notes);
+        let notes = std::mem::take(&mut control.history().notes);
         let facts = ExitFacts {
             restart,
             exit,
@@ -56,10 +56,10 @@ impl Slot {
         let owner = self.owner.as_ref();
         let decision = decide(&facts, || owner.is_none_or(|owner| owner.admit_restart()));
 
-        if now - control.began >= control.healthy_time() {
+        let age = self.age_at(now);
+        if age.saturating_sub(control.began) >= control.healthy_time() {
             control.attempt = 0;
         }
-        control.exits[exit as usize] += 1;
         control.lingering = false;
         control.helpers.take_if(|helpers| helpers.is_empty());
         if let Some(token) = control.token.take() {
@@ -76,13 +76,11 @@ impl Slot {
             decision: Some(decision),
             at: now,
         };
-        match &mut control.last_exit {
-            // A crash loop allocates nothing here.
-            Some(before) => **before = last,
-            none => *none = Some(Box::new(last)),
-        }
-        steps.extend(follow(&mut control, &decision, now));
-        self.record(&mut control, &steps);
+        let history = control.history();
+        history.exits[exit as usize] += 1;
+        history.last_exit = Some(last);
+        steps.extend(self.follow(&mut control, &decision, now));
+        self.record(&mut control, now, &steps);
         let correlation = control.correlation;
         if control.hold.is_some() {
             control.correlation = 0;
@@ -96,6 +94,61 @@ impl Slot {
         Some(decision)
     }
 
+    /// Leaves the child as the decision says; answers the step that this is, where it is one of its own.
+    fn follow(
+        &self,
+        control: &mut Control,
+        decision: &RestartDecision,
+        now: Instant,
+    ) -> Option<LifecycleEvent> {
+        if std::mem::take(&mut control.rerun) {
+            control.forget_history();
+            control.group_hold |= matches!(decision.action, RestartAction::RestartGroup { .. });
+            control.phase = Phase::Idle;
+            return None;
+        }
+        let mut step = None;
+        control.phase = match decision.action {
+            RestartAction::Restart { delay } if delay.is_zero() => Phase::Idle,
+            RestartAction::Restart { delay } => {
+                step = Some(LifecycleEvent::BackingOff { delay });
+                Phase::BackingOff {
+                    until: self.age_at(now).saturating_add(delay.into()),
+                }
+            }
+            RestartAction::RestartGroup { .. } => {
+                control.group_hold = true;
+                Phase::Idle
+            }
+            // Somebody holds the child since its helpers were being ended: it stays theirs to release.
+            RestartAction::Quarantine { .. } if control.hold.is_some() => Phase::Idle,
+            RestartAction::Quarantine { release_after } => {
+                let reason = blown(decision.fuse);
+                control.hold = Some(Box::new(Hold::Quarantined {
+                    reason: reason.clone(),
+                    until: release_after.map(|time| after(now, time)),
+                }));
+                step = Some(LifecycleEvent::Quarantined {
+                    reason,
+                    release_after,
+                });
+                Phase::Idle
+            }
+            RestartAction::Finish => Phase::Ended(End::Finished),
+            RestartAction::Fail if decision.exit == TaskExit::Aborted => Phase::Ended(End::Aborted),
+            RestartAction::Fail | RestartAction::GiveUp | RestartAction::Escalate => {
+                Phase::Ended(End::Failed)
+            }
+            RestartAction::Stop { cause } => {
+                if cause == StopCause::Restart {
+                    control.forget_history();
+                }
+                Phase::Idle
+            }
+        };
+        step
+    }
+
     /// The life is over: nothing but a restart by hand brings another run.
     pub(crate) fn end_life(&self, failed: bool) {
         let mut control = self.lock();
@@ -103,13 +156,13 @@ impl Slot {
         if !control.is_between_runs() {
             return;
         }
-        let last = control.last_exit.as_ref().map(|last| last.exit);
+        let last = control.last_exit().map(|last| last.exit);
         control.phase = Phase::Ended(match (last, failed) {
             (Some(TaskExit::Aborted), _) => End::Aborted,
             (_, true) => End::Failed,
             (_, false) => End::Finished,
         });
-        control.since = Instant::now();
+        control.since = self.age();
         self.changed.notify_waiters();
     }
 }
@@ -143,60 +196,6 @@ fn told(decision: &RestartDecision, message: Option<Arc<str>>) -> Steps {
         decision: *decision,
     });
     steps
-}
-
-/// Leaves the child as the decision says; answers the step that this is, where it is one of its own.
-fn follow(
-    control: &mut Control,
-    decision: &RestartDecision,
-    now: Instant,
-) -> Option<LifecycleEvent> {
-    if std::mem::take(&mut control.rerun) {
-        control.forget_history();
-        control.group_hold |= matches!(decision.action, RestartAction::RestartGroup { .. });
-        control.phase = Phase::Idle;
-        return None;
-    }
-    let mut step = None;
-    control.phase = match decision.action {
-        RestartAction::Restart { delay } if delay.is_zero() => Phase::Idle,
-        RestartAction::Restart { delay } => {
-            step = Some(LifecycleEvent::BackingOff { delay });
-            Phase::BackingOff {
-                until: after(now, delay),
-            }
-        }
-        RestartAction::RestartGroup { .. } => {
-            control.group_hold = true;
-            Phase::Idle
-        }
-        // Somebody holds the child since its helpers were being ended: it stays theirs to release.
-        RestartAction::Quarantine { .. } if control.hold.is_some() => Phase::Idle,
-        RestartAction::Quarantine { release_after } => {
-            let reason = blown(decision.fuse);
-            control.hold = Some(Hold::Quarantined {
-                reason: reason.clone(),
-                until: release_after.map(|time| after(now, time)),
-            });
-            step = Some(LifecycleEvent::Quarantined {
-                reason,
-                release_after,
-            });
-            Phase::Idle
-        }
-        RestartAction::Finish => Phase::Ended(End::Finished),
-        RestartAction::Fail if decision.exit == TaskExit::Aborted => Phase::Ended(End::Aborted),
-        RestartAction::Fail | RestartAction::GiveUp | RestartAction::Escalate => {
-            Phase::Ended(End::Failed)
-        }
-        RestartAction::Stop { cause } => {
-            if cause == StopCause::Restart {
-                control.forget_history();
-            }
-            Phase::Idle
-        }
-    };
-    step
 }
 
 fn blown(fuse: Option<FuseReading>) -> Arc<str> {

@@ -27,11 +27,11 @@ impl Slot {
         }
         control.correlate(request.correlation);
         if control.stop.is_none() {
-            control.since = Instant::now();
+            control.since = self.age();
         }
         let stop = control
             .stop
-            .get_or_insert_with(|| Stop::new(cause, request));
+            .get_or_insert_with(|| Box::new(Stop::new(cause, request)));
         stop.raise(cause, request);
         let cause = stop.cause;
         if control.phase == Phase::Active {
@@ -48,7 +48,7 @@ impl Slot {
         if control.hold.is_some() {
             return false;
         }
-        control.hold = Some(Hold::Paused);
+        control.hold = Some(Box::new(Hold::Paused));
         let step = LifecycleEvent::Paused;
         self.held(&mut control, step, StopCause::Pause, request);
         true
@@ -61,13 +61,13 @@ impl Slot {
         request: &StopRequest,
     ) -> bool {
         let mut control = self.lock();
-        if matches!(control.hold, Some(Hold::Quarantined { .. })) {
+        if matches!(control.hold.as_deref(), Some(Hold::Quarantined { .. })) {
             return false;
         }
-        control.hold = Some(Hold::Quarantined {
+        control.hold = Some(Box::new(Hold::Quarantined {
             reason: reason.clone(),
             until: release_after.map(|time| after(Instant::now(), time)),
-        });
+        }));
         let step = LifecycleEvent::Quarantined {
             reason,
             release_after,
@@ -84,7 +84,7 @@ impl Slot {
         request: &StopRequest,
     ) {
         control.correlate(request.correlation);
-        self.record(control, &[step]);
+        self.record(control, Instant::now(), &[step]);
         control.cut_backoff();
         if control.is_alive() {
             self.stop_locked(control, cause, request);
@@ -102,7 +102,7 @@ impl Slot {
     }
 
     pub(super) fn release_locked(&self, control: &mut Control) -> HoldReason {
-        let from = match control.hold.take() {
+        let from = match control.hold.take().as_deref() {
             Some(Hold::Quarantined { .. }) => HoldReason::Quarantined,
             _ => HoldReason::Paused,
         };
@@ -111,7 +111,7 @@ impl Slot {
             HoldReason::Paused => LifecycleEvent::Resumed,
         };
         control.forget_history();
-        self.record(control, &[step]);
+        self.record(control, Instant::now(), &[step]);
         self.stir(control);
         from
     }
@@ -138,7 +138,7 @@ impl Slot {
                 control.correlate(request.correlation);
                 control.rerun |= control.has_ended();
                 control.forget_history();
-                control.since = Instant::now();
+                control.since = self.age();
                 self.stir(&mut control);
             }
         }
@@ -168,7 +168,7 @@ impl Slot {
         let mut control = self.lock();
         if control.group_hold {
             control.waits_for = Some(sibling);
-            control.since = Instant::now();
+            control.since = self.age();
             self.changed.notify_waiters();
         }
     }
@@ -177,7 +177,7 @@ impl Slot {
         let mut control = self.lock();
         if control.is_alive() {
             control.lingering = true;
-            control.since = Instant::now();
+            control.since = self.age();
             self.changed.notify_waiters();
         }
     }

@@ -11,19 +11,23 @@ use crate::StopCause;
 
 /// A glance at a slot without copying it.
 pub(crate) struct Look<'a> {
+    slot: &'a Slot,
     control: &'a Control,
 }
 
 impl Slot {
     pub(crate) fn look<T>(&self, f: impl FnOnce(Look<'_>) -> T) -> T {
         let control = self.lock();
-        f(Look { control: &control })
+        f(Look {
+            slot: self,
+            control: &control,
+        })
     }
 }
 
 impl Look<'_> {
     pub(crate) fn status(&self) -> ChildStatus {
-        self.control.status()
+        self.control.status(self.slot)
     }
 
     pub(crate) fn correlation(&self) -> u64 {
@@ -77,7 +81,7 @@ impl Look<'_> {
     }
 
     pub(crate) fn hold(&self) -> Option<HoldReason> {
-        self.control.hold.as_ref().map(|hold| match hold {
+        self.control.hold.as_deref().map(|hold| match hold {
             Hold::Paused => HoldReason::Paused,
             Hold::Quarantined { .. } => HoldReason::Quarantined,
         })
@@ -111,7 +115,7 @@ impl Look<'_> {
     }
 
     pub(crate) fn last_exit(&self) -> Option<&LastExit> {
-        self.control.last_exit.as_deref()
+        self.control.last_exit()
     }
 
     pub(crate) fn settings(&self) -> Option<&ChildSettings> {
@@ -128,6 +132,6 @@ impl Look<'_> {
     }
 
     pub(crate) fn start_extended(&self) -> Option<Instant> {
-        self.control.start_extended
+        self.control.start_extended.map(|age| self.slot.at(age))
     }
 }

@@ -16,10 +16,7 @@ mod run;
 mod stop;
 mod stop_word;
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::{
     sync::{Notify, futures::Notified},
@@ -29,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use super::{ChildSnapshot, ContextSpec, LifecycleEvent, Owner, RunId};
-use crate::StopCause;
+use crate::{StopCause, policy::Nanos};
 pub(crate) use admission::Wait;
 use control::{Control, Phase};
 pub(crate) use look::Look;
@@ -55,7 +52,6 @@ pub(crate) struct Slot {
 
 impl Slot {
     pub(crate) fn new(path: Arc<str>, owner: Option<Arc<dyn Owner>>, spec: ContextSpec) -> Self {
-        let born = Instant::now();
         Self {
             path,
             instance: spec.instance,
@@ -63,12 +59,12 @@ impl Slot {
             creator: Some(Span::current())
                 .filter(|span| !span.is_none())
                 .map(Box::new),
-            born,
+            born: Instant::now(),
             word: StopWord::new(spec.generation),
             poll: PollWord::default(),
             polls: Polls::default(),
             changed: Notify::new(),
-            control: Mutex::new(Control::new(&spec, born)),
+            control: Mutex::new(Control::new(spec)),
         }
     }
 
@@ -84,10 +80,10 @@ impl Slot {
         self.changed.notify_waiters();
     }
 
-    fn record(&self, control: &mut Control, steps: &[LifecycleEvent]) {
-        control.since = Instant::now();
+    fn record(&self, control: &mut Control, now: Instant, steps: &[LifecycleEvent]) {
+        control.since = self.age_at(now);
         if let Some(owner) = &self.owner {
-            let recorded = owner.record(self.run_id(control), steps, control.correlation);
+            let recorded = owner.record(self.run_id(control), now, steps, control.correlation);
             control.sequence = recorded.sequence;
             control.correlation = recorded.correlation;
         }
@@ -102,7 +98,7 @@ impl Slot {
         }
     }
 
-    pub(crate) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &Arc<str> {
         &self.path
     }
 
@@ -122,8 +118,22 @@ impl Slot {
         self.lock().attempt
     }
 
-    pub(crate) fn now(&self) -> Duration {
-        self.born.elapsed()
+    /// How long ago the child was added.
+    pub(crate) fn age(&self) -> Nanos {
+        self.age_at(Instant::now())
+    }
+
+    fn age_at(&self, now: Instant) -> Nanos {
+        now.saturating_duration_since(self.born).into()
+    }
+
+    /// When the child was so old.
+    pub(crate) fn at(&self, age: Nanos) -> Instant {
+        after(self.born, age.into())
+    }
+
+    pub(crate) fn notify(&self) {
+        self.changed.notify_waiters();
     }
 
     pub(crate) fn changed(&self) -> Notified<'_> {
@@ -157,22 +167,24 @@ impl Slot {
 
     pub(crate) fn snapshot(&self) -> ChildSnapshot {
         let control = self.lock();
+        let age = self.age();
+        let history = control.history.as_deref();
         ChildSnapshot {
-            status: control.status(),
+            status: control.status(self),
             ready: control.ready && control.phase == Phase::Active,
             generation: control.generation,
             attempt: control.attempt,
-            since: control.since(),
-            last_exit: control.last_exit.as_deref().cloned(),
-            exits: control.exits,
-            fuse: control.fuse,
+            since: self.at(control.changed(age)),
+            last_exit: control.last_exit().cloned(),
+            exits: history.map_or([0; 7], |history| history.exits),
+            fuse: history.and_then(|history| history.fuse),
             heartbeat_age: control
                 .beat
                 .filter(|_| control.phase == Phase::Active)
-                .map(|beat| beat.elapsed()),
+                .map(|beat| age.saturating_sub(beat)),
             polls: self.polls.read(),
             stuck: self.stuck(),
-            settings: control.settings.as_deref().cloned().unwrap_or_default(),
+            settings: control.settings.as_deref().copied().unwrap_or_default(),
             helpers: control
                 .helpers
                 .iter()

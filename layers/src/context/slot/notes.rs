@@ -1,4 +1,7 @@
-use std::{sync::TryLockError, time::Duration};
+use std::{
+    sync::{Arc, TryLockError},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -16,7 +19,14 @@ use crate::{
 /// What the layers around a run tell, keep and ask.
 impl Slot {
     pub(crate) fn publish(&self, settings: impl FnOnce(&mut ChildSettings)) {
-        settings(self.lock().settings.get_or_insert_default());
+        let mut control = self.lock();
+        let told = control.settings.as_deref().copied();
+        let mut new = told.unwrap_or_default();
+        settings(&mut new);
+        // Nearly always it is as it was, and others have the same.
+        if told != Some(new) {
+            control.settings = Some(Arc::new(new));
+        }
     }
 
     pub(crate) fn memory<T: Default + Send + 'static, R>(
@@ -24,7 +34,7 @@ impl Slot {
         key: usize,
         f: impl FnOnce(&mut T) -> R,
     ) -> R {
-        self.lock().memory.with(key, f)
+        self.lock().history().memory.with(key, f)
     }
 
     pub(crate) fn recall<T: Send + 'static, R>(
@@ -32,28 +42,30 @@ impl Slot {
         key: usize,
         f: impl FnOnce(&mut T) -> R,
     ) -> Option<R> {
-        self.lock().memory.find(key).map(f)
+        self.lock().history.as_mut()?.memory.find(key).map(f)
     }
 
     /// A blown fuse is the one that counts, where there are several.
     pub(crate) fn note_fuse(&self, fuse: FuseReading) {
         let mut control = self.lock();
-        let noted = &mut control.notes.fuse;
+        let history = control.history();
+        let noted = &mut history.notes.fuse;
         if noted.is_none_or(|noted| fuse.blown || !noted.blown) {
             *noted = Some(fuse);
         }
-        control.fuse = control.notes.fuse;
+        history.fuse = *noted;
     }
 
     pub(crate) fn note_backoff(&self, delay: BackoffDelay) {
-        self.lock().notes.backoff = Some(delay);
+        self.lock().history().notes.backoff = Some(delay);
     }
 
     /// Notes a hold if the fuse blew.
     pub(crate) fn note_quarantine(&self, release_after: Option<Duration>) {
         let mut control = self.lock();
-        if control.notes.fuse.is_some_and(|fuse| fuse.blown) {
-            control.notes.quarantine = Some(release_after);
+        let notes = &mut control.history().notes;
+        if notes.fuse.is_some_and(|fuse| fuse.blown) {
+            notes.quarantine = Some(release_after);
         }
     }
 
@@ -81,7 +93,8 @@ impl Slot {
         }
         let lasts = self.poll.report(now.nanos(), after)?;
         let since = control.since;
-        self.record(&mut control, &[LifecycleEvent::Stuck { lasts }]);
+        let stuck = LifecycleEvent::Stuck { lasts };
+        self.record(&mut control, Instant::now(), &[stuck]);
         // It is no other status.
         control.since = since;
         Some((control.generation, lasts))
@@ -104,23 +117,24 @@ impl Slot {
         }
         let control = self.lock();
         control.setting(|settings| settings.restart) == Some(RestartType::Permanent)
-            && control.began.elapsed() < control.healthy_time()
+            && self.age().saturating_sub(control.began) < control.healthy_time()
     }
 
     pub(crate) fn ran_for(&self) -> Duration {
-        self.lock().began.elapsed()
+        self.age().saturating_sub(self.lock().began)
     }
 
     /// When the run last showed a sign of life; its beginning, if it has not yet.
     pub(crate) fn last_beat(&self) -> Instant {
         let control = self.lock();
-        control.beat.unwrap_or(control.began)
+        self.at(control.beat.unwrap_or(control.began))
     }
 
     /// Whether the run still has to become ready, and until when it asked for more time.
     pub(crate) fn start_pending(&self) -> Option<Option<Instant>> {
         let control = self.lock();
-        (!control.ready && control.stop.is_none()).then_some(control.start_extended)
+        let extended = control.start_extended.map(|age| self.at(age));
+        (!control.ready && control.stop.is_none()).then_some(extended)
     }
 
     pub(crate) fn has_grace(&self) -> bool {

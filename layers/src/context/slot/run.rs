@@ -13,7 +13,6 @@ use super::{
     Slot,
     admission::Admission,
     control::{Control, Notes, Phase},
-    stop::after,
 };
 use crate::StopCause;
 
@@ -22,6 +21,7 @@ use crate::StopCause;
 impl Slot {
     /// Begins the next run, unless the gate has closed.
     pub(crate) fn begin_run(&self) -> Option<u64> {
+        let now = Instant::now();
         let mut control = self.lock();
         if !matches!(self.admission(&control), Admission::Open) {
             return None;
@@ -32,18 +32,20 @@ impl Slot {
         control.generation += 1;
         control.attempt = control.attempt.saturating_add(1);
         control.phase = Phase::Active;
-        control.began = Instant::now();
+        control.began = self.age_at(now);
         control.ready = false;
         control.polled_once = false;
         control.stop = None;
         control.start_extended = None;
         control.beat = None;
-        control.notes = Notes::default();
+        if let Some(history) = &mut control.history {
+            history.notes = Notes::default();
+        }
         control.token = None;
         control.lingering = false;
         control.wakers.clear();
         self.word.runs(control.generation);
-        self.record(&mut control, &[LifecycleEvent::Starting]);
+        self.record(&mut control, now, &[LifecycleEvent::Starting]);
         self.changed.notify_waiters();
         Some(control.generation)
     }
@@ -90,8 +92,9 @@ impl Slot {
         control.ready = true;
         control.first_start = false;
         control.started = control.generation;
-        control.beat = Some(Instant::now());
-        self.record(control, &[LifecycleEvent::Ready]);
+        let now = Instant::now();
+        control.beat = Some(self.age_at(now));
+        self.record(control, now, &[LifecycleEvent::Ready]);
         if control.stop.is_none() {
             control.correlation = 0;
         }
@@ -101,7 +104,7 @@ impl Slot {
     pub(crate) fn heartbeat(&self, generation: u64) {
         let mut control = self.lock();
         if control.generation == generation {
-            control.beat = Some(Instant::now());
+            control.beat = Some(self.age());
         }
     }
 
@@ -113,9 +116,8 @@ impl Slot {
     pub(crate) fn extend_start(&self, generation: u64, more: Duration) {
         let mut control = self.lock();
         if control.generation == generation {
-            control.start_extended = control
-                .start_extended
-                .max(Some(after(Instant::now(), more)));
+            let until = self.age().saturating_add(more.into());
+            control.start_extended = control.start_extended.max(Some(until));
         }
     }
 
@@ -134,7 +136,8 @@ impl Slot {
     pub(crate) fn unhealthy(&self, generation: u64, reason: Arc<str>) {
         let mut control = self.lock();
         if control.runs(generation) && control.stop.is_none() {
-            self.record(&mut control, &[LifecycleEvent::Unhealthy { reason }]);
+            let step = LifecycleEvent::Unhealthy { reason };
+            self.record(&mut control, Instant::now(), &[step]);
             self.stop_locked(&mut control, StopCause::Unhealthy, &StopRequest::default());
         }
     }
@@ -213,7 +216,7 @@ impl Slot {
         if control.phase == Phase::Active {
             let stopped = control.stop.as_ref().map(|stop| stop.cause);
             control.phase = Phase::Joining { stopped };
-            control.since = Instant::now();
+            control.since = self.age();
             // What cannot be aborted must see that the run is over. A stop's cause stays to be read.
             if stopped.is_none() {
                 self.word.over(generation);
