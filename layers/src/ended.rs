@@ -1,8 +1,16 @@
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+
 use crate::{StopCause, TaskContext};
 
 /// How a layer saw the run inside it end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub enum Ended {
     Completed,
     Failed,
     /// Its future was dropped: by a timeout around it, after a panic, or with the whole life.
@@ -10,8 +18,38 @@ pub(crate) enum Ended {
 }
 
 /// What a layer does at the end of a run.
-pub(crate) trait AtEnd {
+pub trait AtEnd {
     fn at_end(&self, ctx: &TaskContext, ended: Ended);
+}
+
+pin_project! {
+    /// A run whose end its layer notes.
+    pub struct NotedFuture<F, N: AtEnd> {
+        #[pin]
+        run: F,
+        guard: EndGuard<N>,
+    }
+}
+
+impl<F, N: AtEnd> NotedFuture<F, N> {
+    pub(crate) fn new(run: F, guard: EndGuard<N>) -> Self {
+        Self { run, guard }
+    }
+}
+
+impl<F, N, E> Future for NotedFuture<F, N>
+where
+    F: Future<Output = Result<(), E>>,
+    N: AtEnd,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.run.poll(cx));
+        this.guard.ended(&result);
+        Poll::Ready(result)
+    }
 }
 
 /// Calls a layer exactly once at the end of a run, however it ends.

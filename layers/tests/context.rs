@@ -343,7 +343,7 @@ async fn a_blocking_helper_delays_the_next_run_is_named_and_hears_the_end_of_its
 async fn a_helper_on_a_context_left_behind_does_not_run() {
     let (_, ctx) = supervised(ContextSpec::default());
     let run = next(&ctx).await;
-    ctx.gate().end_life(run.generation(), Ok(())).await;
+    ctx.gate().end_life(run.generation(), &Ok(())).await;
     let ran = Counter::new();
     let task = run.spawn({
         let ran = ran.clone();
@@ -419,7 +419,7 @@ async fn a_child_is_lingering_until_its_run_ends_at_last() {
     ctx.gate().mark_lingering();
     assert_eq!(ctx.gate().status(), ChildStatus::Lingering);
     let late = TaskFailure::new(supervisor_layers::FailureKind::Aborted, "late");
-    ctx.gate().end_life(run.generation(), Err(&late)).await;
+    ctx.gate().end_life(run.generation(), &Err(late)).await;
     assert_eq!(ctx.gate().status(), ChildStatus::Aborted);
     ctx.gate().mark_lingering();
     assert_eq!(

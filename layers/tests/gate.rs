@@ -226,7 +226,7 @@ async fn a_restart_by_hand_brings_back_a_child_whose_life_ended() {
     let (_, ctx) = supervised(ContextSpec::default());
     let gate = ctx.gate();
     let next = next_context(&gate).await;
-    gate.end_life(next.generation(), Err(&TaskFailure::fatal("hopeless")))
+    gate.end_life(next.generation(), &Err(TaskFailure::fatal("hopeless")))
         .await;
     assert_eq!(gate.status(), ChildStatus::Failed);
     let mut waiting = tokio_test::task::spawn(gate.next_run());
@@ -276,7 +276,7 @@ async fn the_gate_lets_no_run_begin_while_one_is_alive() {
     tokio_test::assert_pending!(asked.poll());
     gate.stop_run(StopCause::Restart, StopRequest::default());
     tokio_test::assert_pending!(asked.poll());
-    gate.end_life(first.generation(), Ok(())).await;
+    gate.end_life(first.generation(), &Ok(())).await;
     gate.restart().unwrap();
     assert!(asked.is_woken());
     let NextRun::Run(second) = tokio_test::assert_ready!(asked.poll()) else {
@@ -361,7 +361,7 @@ async fn an_end_is_answered_while_leftovers_of_a_run_go_on() {
     });
     started.await.unwrap();
     // Its driver was dropped while it waited for the helper.
-    let mut ending = tokio_test::task::spawn(gate.end_life(1, Ok(())));
+    let mut ending = tokio_test::task::spawn(gate.end_life(1, &Ok(())));
     tokio_test::assert_pending!(ending.poll());
     drop(ending);
     let mut asked = tokio_test::task::spawn(gate.next_run());

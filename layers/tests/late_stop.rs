@@ -217,8 +217,7 @@ fn drive(mut child: impl TaskFactory, gate: Gate) -> JoinHandle<StopCause> {
             let generation = run.generation();
             let result = child.call(run).await;
             let result = result.map_err(|error| TaskFailure::of(error.into()));
-            gate.end_life(generation, result.as_ref().map(|&()| ()))
-                .await;
+            gate.end_life(generation, &result).await;
         }
     })
 }

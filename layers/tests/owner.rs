@@ -288,8 +288,7 @@ async fn a_stack_without_restarts_is_one_run_that_its_supervisor_calls_again() {
         let result = within(life)
             .await
             .map_err(|error| TaskFailure::of(error.into()));
-        gate.end_life(generation, result.as_ref().map(|&()| ()))
-            .await;
+        gate.end_life(generation, &result).await;
         assert!(gate.is_ended());
         if generation == 1 {
             assert_eq!(gate.status(), ChildStatus::Failed);

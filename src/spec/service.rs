@@ -7,8 +7,8 @@ use std::{
 
 use pin_project_lite::pin_project;
 use supervisor_layers::{
-    BoxError, ChildPolicy, ChildSettings, IntoTaskResult, SupervisedLayer, TaskContext,
-    TaskFactory, TaskFailure, service_fn,
+    BoxError, ChildPolicy, IntoTaskResult, SupervisedLayer, TaskContext, TaskFactory, TaskFailure,
+    service_fn,
     supervised::SupervisedService,
     task::{CatchPanic, catch_panic},
 };
@@ -21,7 +21,7 @@ use crate::{sync::lock, tree::ChildTask};
 /// What a child is made of. Its type is known here and nowhere else, so this is where its task is made: the
 /// task's future has the life in itself, and there is no box around it.
 pub(crate) trait Build: Send + Sync {
-    fn spawn(self: Arc<Self>, stack: &Arc<Stack>, task: ChildTask) -> JoinHandle<()>;
+    fn spawn(self: Arc<Self>, task: ChildTask) -> JoinHandle<()>;
 
     /// It runs in the default stack.
     fn is_supervised(&self) -> bool {
@@ -34,38 +34,25 @@ pub(crate) trait Lives: Send + 'static {
     type Life: Future<Output = Result<(), TaskFailure>> + Send;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TaskFailure>>;
-    fn call(&mut self, ctx: TaskContext) -> Self::Life;
+    fn call(&mut self, ctx: TaskContext, stack: &Stack) -> Self::Life;
 }
 
 /// All layers of the default stack, shared by children of one policy.
 pub(crate) struct Stack {
     pub(crate) policy: Arc<ChildPolicy>,
     pub(crate) layer: SupervisedLayer,
-    pub(crate) settings: Arc<ChildSettings>,
 }
 
 impl Stack {
     pub(crate) fn new(policy: Arc<ChildPolicy>) -> Self {
         let layer = SupervisedLayer::new(*policy);
-        let settings = Arc::new(layer.settings());
-        Self {
-            policy,
-            layer,
-            settings,
-        }
+        Self { policy, layer }
     }
 }
 
 /// Lives in the default stack: each has a new one, and nothing is kept between them.
 pub(crate) struct Supervised<M> {
-    stack: Arc<Stack>,
-    make: M,
-}
-
-impl<M> Supervised<M> {
-    pub(crate) fn new(stack: Arc<Stack>, make: M) -> Self {
-        Self { stack, make }
-    }
+    pub(crate) make: M,
 }
 
 impl<M, S> Lives for Supervised<M>
@@ -79,8 +66,8 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, ctx: TaskContext) -> Self::Life {
-        self.stack.layer.layer((self.make)()).into_life(ctx)
+    fn call(&mut self, ctx: TaskContext, stack: &Stack) -> Self::Life {
+        stack.layer.layer((self.make)()).into_life(ctx)
     }
 }
 
@@ -95,12 +82,12 @@ where
     Fut: Future + Send + 'static,
     Fut::Output: IntoTaskResult,
 {
-    fn spawn(self: Arc<Self>, stack: &Arc<Stack>, task: ChildTask) -> JoinHandle<()> {
-        let service = move || {
+    fn spawn(self: Arc<Self>, task: ChildTask) -> JoinHandle<()> {
+        let make = move || {
             let this = self.clone();
             service_fn(move |ctx| (this.f)(ctx))
         };
-        task.spawn(Supervised::new(stack.clone(), service))
+        task.spawn(Supervised { make })
     }
 }
 
@@ -125,9 +112,9 @@ impl<S: Clone> Template<S> {
 pub(crate) struct OfService<S>(pub(crate) Template<S>);
 
 impl<S: TaskFactory> Build for OfService<S> {
-    fn spawn(self: Arc<Self>, stack: &Arc<Stack>, task: ChildTask) -> JoinHandle<()> {
-        let service = move || CatchPanic::new(self.0.fresh());
-        task.spawn(Supervised::new(stack.clone(), service))
+    fn spawn(self: Arc<Self>, task: ChildTask) -> JoinHandle<()> {
+        let make = move || CatchPanic::new(self.0.fresh());
+        task.spawn(Supervised { make })
     }
 }
 
@@ -135,7 +122,7 @@ impl<S: TaskFactory> Build for OfService<S> {
 pub(crate) struct OfStack<S>(pub(crate) Template<S>);
 
 impl<S: TaskFactory> Build for OfStack<S> {
-    fn spawn(self: Arc<Self>, _: &Arc<Stack>, task: ChildTask) -> JoinHandle<()> {
+    fn spawn(self: Arc<Self>, task: ChildTask) -> JoinHandle<()> {
         task.spawn(Kept {
             template: self,
             service: None,
@@ -168,7 +155,7 @@ impl<S: TaskFactory> Lives for Kept<S> {
         ready.map_err(|error| TaskFailure::of(error.into()))
     }
 
-    fn call(&mut self, ctx: TaskContext) -> Self::Life {
+    fn call(&mut self, ctx: TaskContext, _: &Stack) -> Self::Life {
         Recognised {
             run: self.service().call(ctx),
         }

@@ -38,7 +38,7 @@ impl Scope {
     /// others.
     pub(super) async fn bring_up_first(self: &Arc<Self>) -> Result<(), TaskFailure> {
         let members = self.children();
-        let mut unseen: Vec<&Arc<Child>> = Vec::new();
+        let mut unseen: Vec<&Arc<Child>> = Vec::with_capacity(members.len());
         for level in members.chunk_by(|a, b| a.level == b.level) {
             if level
                 .iter()
@@ -49,10 +49,13 @@ impl Scope {
             for child in level {
                 self.launch_first(child);
             }
-            let (explicit, immediate): (Vec<_>, Vec<_>) =
-                level.iter().partition(|child| child.starts_explicitly());
-            self.have_started(explicit).await?;
-            unseen.extend(immediate);
+            for child in level {
+                if child.starts_explicitly() {
+                    self.has_started(child).await?;
+                } else {
+                    unseen.push(child);
+                }
+            }
         }
         self.have_started(unseen).await
     }
@@ -69,23 +72,27 @@ impl Scope {
         children: impl IntoIterator<Item = &Arc<Child>>,
     ) -> Result<(), TaskFailure> {
         for child in children {
-            let Err(not_started) = self.first_start(child).await else {
-                continue;
-            };
-            // Somebody took it out, and the others start without it.
-            if let NotStarted::Stopped(StopCause::Removal) = not_started {
-                continue;
-            }
-            let failure = TaskFailure::new(
-                FailureKind::StartFailed,
-                format!("{} could not be started: {not_started}", child.path()),
-            );
-            if let NotStarted::Because(reason) = not_started {
-                self.tree().note_start_failure(&child.path(), reason);
-            }
-            return Err(failure);
+            self.has_started(child).await?;
         }
         Ok(())
+    }
+
+    async fn has_started(&self, child: &Arc<Child>) -> Result<(), TaskFailure> {
+        let Err(not_started) = self.first_start(child).await else {
+            return Ok(());
+        };
+        // Somebody took it out, and the others start without it.
+        if let NotStarted::Stopped(StopCause::Removal) = not_started {
+            return Ok(());
+        }
+        let failure = TaskFailure::new(
+            FailureKind::StartFailed,
+            format!("{} could not be started: {not_started}", child.path()),
+        );
+        if let NotStarted::Because(reason) = not_started {
+            self.tree().note_start_failure(&child.path(), reason);
+        }
+        Err(failure)
     }
 
     /// Waits for a first start, which has to succeed.

@@ -136,7 +136,7 @@ impl Child {
             generation: 0,
             settings: match &kind {
                 ChildKind::Worker(build) if !build.is_supervised() => None,
-                _ => Some(stack.settings.clone()),
+                _ => Some(stack.layer.settings().clone()),
             },
         };
         Arc::new(Self {

@@ -1,10 +1,11 @@
 use std::{
-    future::{Future, poll_fn},
-    pin::pin,
+    future::Future,
+    pin::Pin,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
 };
 
+use pin_project_lite::pin_project;
 use supervisor_layers::{
     FailureKind, RestartType, StopCause, TaskContext, TaskFailure,
     context::{NextRun, StopRequest},
@@ -28,13 +29,14 @@ pub(super) fn spawn(scope: &Arc<Scope>, child: &Arc<Child>) {
         scope: scope.clone(),
         child: child.clone(),
         finished: false,
+        pending: false,
     };
     child.started(match &child.kind {
-        ChildKind::Worker(build) => build.clone().spawn(&child.stack, task),
+        ChildKind::Worker(build) => build.clone().spawn(task),
         ChildKind::Supervisor(scope) => {
             let scope = scope.clone();
-            let service = move || SupervisorService::new(scope.clone());
-            task.spawn(Supervised::new(child.stack.clone(), service))
+            let make = move || SupervisorService::new(scope.clone());
+            task.spawn(Supervised { make })
         }
     });
 }
@@ -44,11 +46,17 @@ pub(crate) struct ChildTask {
     scope: Arc<Scope>,
     child: Arc<Child>,
     finished: bool,
+    /// Its life was polled once and goes on.
+    pending: bool,
 }
 
 impl ChildTask {
     pub(crate) fn spawn<L: Lives>(self, lives: L) -> JoinHandle<()> {
         tokio::spawn(drive(self, lives))
+    }
+
+    fn finish(&mut self) {
+        self.finished = true;
     }
 }
 
@@ -67,73 +75,122 @@ impl Drop for ChildTask {
 }
 
 /// Begins a life whenever the gate lets one begin.
-async fn drive<L: Lives>(mut task: ChildTask, mut lives: L) {
-    let cause = loop {
-        let ctx = match task.child.gate().next_run().await {
-            NextRun::End(cause) => break cause,
-            NextRun::Run(ctx) => ctx,
+///
+/// The task's future is what a child weighs most: a block, as a function would have its arguments twice.
+fn drive<L: Lives>(mut task: ChildTask, mut lives: L) -> impl Future<Output = ()> + Send {
+    async move {
+        let cause = loop {
+            let ctx = match task.child.gate().next_run().await {
+                NextRun::End(cause) => break cause,
+                NextRun::Run(ctx) => ctx,
+            };
+            let (generation, result) = Living::new(&mut task, &mut lives, ctx).await;
+            task.child.gate().end_life(generation, &result).await;
+            let forgotten = after_life(&task.scope, &task.child, &result);
+            // An error's destructor is the user's, and may panic.
+            let _ = catch_panic(move || drop(result));
+            let gate = task.child.gate();
+            if forgotten {
+                // Who asks for another run just now is to learn that there is none.
+                gate.end(StopCause::Removal, StopRequest::default());
+                break StopCause::Removal;
+            }
+            // A run that begins in this task now would not live. Another task begins it.
+            if task.child.is_aborted() && !gate.is_ending() {
+                break StopCause::Restart;
+            }
         };
-        let generation = ctx.generation();
-        let result = live(&mut lives, ctx).await;
-        let (child, gate) = (&task.child, task.child.gate());
-        gate.end_life(generation, result.as_ref().map(|&()| ()))
-            .await;
-        let forgotten = after_life(&task.scope, child, &result);
-        // An error's destructor is the user's, and may panic.
-        let _ = catch_panic(move || drop(result));
-        if forgotten {
-            // Who asks for another run just now is to learn that there is none.
-            gate.end(StopCause::Removal, StopRequest::default());
-            break StopCause::Removal;
+        // A destructor of the service that panics is not to be the task's end.
+        let _ = catch_panic(move || drop(lives));
+        task.child.gate().conclude();
+        if cause == StopCause::Removal {
+            task.scope.forget(&task.child);
         }
-        // A run that begins in this task now would not live. Another task begins it.
-        if child.is_aborted() && !gate.is_ending() {
-            break StopCause::Restart;
-        }
-    };
-    // A destructor of the service that panics is not to be the task's end.
-    let _ = catch_panic(move || drop(lives));
-    task.child.gate().conclude();
-    if cause == StopCause::Removal {
-        task.scope.forget(&task.child);
+        task.finish();
     }
-    task.finished = true;
 }
 
-/// One call of the service: one run of a bare stack, one life of a supervised one.
-async fn live<L: Lives>(lives: &mut L, ctx: TaskContext) -> Result<(), TaskFailure> {
-    let (gate, generation) = (ctx.gate(), ctx.generation());
-    let ready = poll_fn(|cx| match catch_panic(|| lives.poll_ready(cx)) {
-        Ok(Poll::Pending) => {
-            gate.life_pending();
-            Poll::Pending
-        }
-        Ok(ready) => ready,
-        Err(panic) => Poll::Ready(Err(panic)),
-    });
-    match ctx.run_until_cancelled(ready).await {
-        Some(ready) => ready?,
-        None => return Ok(()),
+pin_project! {
+    /// One call of the service: one run of a bare stack, one life of a supervised one.
+    struct Living<'a, L: Lives> {
+        task: &'a mut ChildTask,
+        lives: &'a mut L,
+        generation: u64,
+        #[pin]
+        stage: Stage<L::Life>,
     }
-    let mut life = pin!(Some(catch_panic(|| lives.call(ctx))?));
-    let mut seen_pending = false;
-    let result = poll_fn(|cx| {
-        let Some(life) = life.as_mut().as_pin_mut() else {
-            unreachable!("it is dropped when it has ended")
-        };
-        match catch_panic(|| life.poll(cx)) {
-            Ok(Poll::Pending) => {
-                if !std::mem::replace(&mut seen_pending, true) {
-                    gate.pending(generation);
-                }
-                Poll::Pending
-            }
-            Ok(Poll::Ready(result)) => Poll::Ready(result),
-            Err(panic) => Poll::Ready(Err(panic)),
+}
+
+pin_project! {
+    #[project = StageProjection]
+    enum Stage<F> {
+        /// Waits until the service is ready, or the run is to stop.
+        Asking { ctx: TaskContext },
+        Living {
+            #[pin]
+            life: F,
+        },
+        Over,
+    }
+}
+
+impl<'a, L: Lives> Living<'a, L> {
+    fn new(task: &'a mut ChildTask, lives: &'a mut L, ctx: TaskContext) -> Self {
+        task.pending = false;
+        Self {
+            task,
+            lives,
+            generation: ctx.generation(),
+            stage: Stage::Asking { ctx },
         }
-    })
-    .await;
-    result.and(catch_panic(|| life.set(None)))
+    }
+}
+
+impl<L: Lives> Future for Living<'_, L> {
+    /// Which run it began with, and how it ended.
+    type Output = (u64, Result<(), TaskFailure>);
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let (gate, generation) = (this.task.child.gate(), *this.generation);
+        let over = |result| Poll::Ready((generation, result));
+        loop {
+            let result = match this.stage.as_mut().project() {
+                StageProjection::Asking { ctx } => {
+                    if gate.poll_stopped(cx, generation) {
+                        return over(Ok(()));
+                    }
+                    match catch_panic(|| this.lives.poll_ready(cx)) {
+                        Ok(Poll::Pending) => {
+                            gate.life_pending();
+                            return Poll::Pending;
+                        }
+                        Ok(Poll::Ready(Ok(()))) => {}
+                        Ok(Poll::Ready(Err(failure))) | Err(failure) => return over(Err(failure)),
+                    }
+                    let ctx = ctx.clone();
+                    match catch_panic(|| this.lives.call(ctx, &this.task.child.stack)) {
+                        Ok(life) => this.stage.set(Stage::Living { life }),
+                        Err(panic) => return over(Err(panic)),
+                    }
+                    continue;
+                }
+                StageProjection::Living { life } => match catch_panic(|| life.poll(cx)) {
+                    Ok(Poll::Pending) => {
+                        if !std::mem::replace(&mut this.task.pending, true) {
+                            gate.pending(generation);
+                        }
+                        return Poll::Pending;
+                    }
+                    Ok(Poll::Ready(result)) => result,
+                    Err(panic) => Err(panic),
+                },
+                StageProjection::Over => panic!("polled after completion"),
+            };
+            let dropped = catch_panic(|| this.stage.set(Stage::Over));
+            return over(result.and(dropped));
+        }
+    }
 }
 
 /// What the end of a life means to the supervisor. `true`: the child is to be forgotten.

@@ -10,14 +10,18 @@ pub(super) struct Unordered {
     pub(super) reason: &'static str,
 }
 
-/// The members' positions in start order, level by level; those of one level start side by side.
+/// The members' levels and positions, in start order; those of one level start side by side.
 ///
 /// Without dependencies each stands alone, as declared. So it is under RestForOne, where only what was
 /// declared before can be depended on.
 pub(super) fn start_order(
     members: &[Member],
     strategy: SupervisionStrategy,
-) -> Result<Vec<Vec<usize>>, Unordered> {
+) -> Result<Vec<(u32, usize)>, Unordered> {
+    let as_declared = || (0..).zip(0..members.len()).collect();
+    if members.iter().all(|member| member.depends_on().is_empty()) {
+        return Ok(as_declared());
+    }
     let place: HashMap<&str, usize> = members
         .iter()
         .enumerate()
@@ -47,8 +51,8 @@ pub(super) fn start_order(
         }
         waits_for.push(on);
     }
-    if strategy == SupervisionStrategy::RestForOne || waits_for.iter().all(BTreeSet::is_empty) {
-        return Ok((0..members.len()).map(|at| vec![at]).collect());
+    if strategy == SupervisionStrategy::RestForOne {
+        return Ok(as_declared());
     }
     let mut dependants: Vec<Vec<usize>> = vec![Vec::new(); members.len()];
     for (at, on) in waits_for.iter().enumerate() {
@@ -59,10 +63,13 @@ pub(super) fn start_order(
     let mut ready: BTreeSet<usize> = (0..members.len())
         .filter(|&at| waits_for[at].is_empty())
         .collect();
-    let mut levels = Vec::new();
-    while !ready.is_empty() {
-        let level = std::mem::take(&mut ready);
-        for &at in &level {
+    let mut order = Vec::with_capacity(members.len());
+    for level in 0.. {
+        let side_by_side = std::mem::take(&mut ready);
+        if side_by_side.is_empty() {
+            break;
+        }
+        for &at in &side_by_side {
             for &dependant in &dependants[at] {
                 waits_for[dependant].remove(&at);
                 if waits_for[dependant].is_empty() {
@@ -70,14 +77,14 @@ pub(super) fn start_order(
                 }
             }
         }
-        levels.push(level.into_iter().collect());
+        order.extend(side_by_side.into_iter().map(|at| (level, at)));
     }
     let stuck = waits_for
         .iter()
         .enumerate()
         .find_map(|(at, on)| on.first().map(|&other| (at, other)));
     match stuck {
-        None => Ok(levels),
+        None => Ok(order),
         Some((at, other)) => Err(Unordered {
             id: members[at].id().to_owned(),
             on: members[other].id().to_owned(),
@@ -98,7 +105,7 @@ mod tests {
     fn order(
         members: &[Member],
         strategy: SupervisionStrategy,
-    ) -> Result<Vec<Vec<usize>>, Unordered> {
+    ) -> Result<Vec<(u32, usize)>, Unordered> {
         start_order(members, strategy)
     }
 
@@ -107,7 +114,7 @@ mod tests {
         let members = [member("a", &[]), member("b", &[]), member("c", &[])];
         assert_eq!(
             order(&members, SupervisionStrategy::OneForOne).unwrap(),
-            [[0], [1], [2]]
+            [(0, 0), (1, 1), (2, 2)]
         );
     }
 
@@ -121,7 +128,7 @@ mod tests {
         ];
         assert_eq!(
             order(&members, SupervisionStrategy::OneForOne).unwrap(),
-            [vec![1, 3], vec![2], vec![0]]
+            [(0, 1), (0, 3), (1, 2), (2, 0)]
         );
     }
 
@@ -130,7 +137,7 @@ mod tests {
         let members = [member("a", &[]), member("b", &["a"]), member("c", &[])];
         assert_eq!(
             order(&members, SupervisionStrategy::RestForOne).unwrap(),
-            [[0], [1], [2]]
+            [(0, 0), (1, 1), (2, 2)]
         );
     }
 

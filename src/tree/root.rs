@@ -262,8 +262,7 @@ async fn lives(scope: &Arc<Scope>, gate: &Gate) -> ExitOutcome {
         };
         let generation = ctx.generation();
         let result = guarded(scope.clone(), ctx).await;
-        gate.end_life(generation, result.as_ref().map(|&()| ()))
-            .await;
+        gate.end_life(generation, &result).await;
         match result {
             // In quarantine: it runs again when it is released, or was while its children stopped.
             _ if !gate.is_ended() => {}

@@ -81,12 +81,8 @@ impl Scope {
                 source,
             })?;
         }
-        let mut seen = std::collections::HashSet::new();
-        if let Some(twice) = spec
-            .members
-            .iter()
-            .find(|member| !seen.insert(member.id().to_owned()))
-        {
+        let mut seen = HashSet::with_capacity(spec.members.len());
+        if let Some(twice) = spec.members.iter().find(|member| !seen.insert(member.id())) {
             return Err(SupervisorError::DuplicateId {
                 path: path.child(twice.id()),
             });
@@ -99,18 +95,15 @@ impl Scope {
             }
         })?;
         let mut members: Vec<Option<Member>> = spec.members.into_iter().map(Some).collect();
-        let places = (0_u32..)
-            .zip(order)
-            .flat_map(|(level, places)| places.into_iter().map(move |at| (Some(level), at)));
         let mut built = Vec::with_capacity(members.len());
-        for (level, at) in places {
+        for (level, at) in order {
             let Some(member) = members[at].take() else {
                 continue;
             };
             let place = Place {
                 core: &core,
                 strategy: spec.strategy,
-                level,
+                level: Some(level),
             };
             built.push(place.child(member, declare.as_ref())?);
         }

@@ -23,10 +23,11 @@
 //! # }
 //! ```
 
-mod future;
+mod delay;
 mod layer;
 mod service;
 
-pub use future::BackoffFuture;
+pub(crate) use delay::Delay;
 pub use layer::BackoffLayer;
-pub use service::BackoffService;
+pub(crate) use service::Note;
+pub use service::{BackoffFuture, BackoffService};

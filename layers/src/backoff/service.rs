@@ -1,19 +1,17 @@
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
-    pin::Pin,
     sync::{Arc, LazyLock},
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use tower_service::Service;
 
-use super::BackoffFuture;
+use super::delay::{Delay, Delays, key};
 use crate::{
     BoxError, StopCause, TaskContext,
-    ended::{AtEnd, EndGuard, Ended},
+    ended::{AtEnd, EndGuard, Ended, NotedFuture},
     policy::{Backoff, unit_random},
 };
 
@@ -21,55 +19,21 @@ use crate::{
 pub struct BackoffService<S> {
     inner: S,
     policy: Option<Arc<Backoff>>,
-    /// The run before, whose child's memory knows until when to wait.
-    last: Option<TaskContext>,
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-/// What is remembered of a child.
-#[derive(Default)]
-struct Delays {
-    failures: u32,
-    previous: Duration,
-    until: Option<Instant>,
+    delay: Delay,
 }
 
 impl<S> BackoffService<S> {
-    pub(crate) fn new(inner: S, policy: Option<Arc<Backoff>>) -> Self {
+    pub(super) fn new(inner: S, policy: Option<Arc<Backoff>>) -> Self {
         Self {
             inner,
             policy,
-            last: None,
-            sleep: None,
+            delay: Delay::default(),
         }
-    }
-
-    fn poll_delay(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (Some(policy), Some(last)) = (&self.policy, &self.last) else {
-            return Poll::Ready(());
-        };
-        let key = key(policy);
-        let Some(until) = last
-            .recall(key, |delays: &mut Delays| delays.until)
-            .flatten()
-        else {
-            return Poll::Ready(());
-        };
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-        if sleep.deadline() != until {
-            sleep.as_mut().reset(until);
-        }
-        ready!(sleep.as_mut().poll(cx));
-        last.recall(key, |delays: &mut Delays| delays.until = None);
-        Poll::Ready(())
     }
 }
 
-fn key(policy: &Arc<Backoff>) -> usize {
-    Arc::as_ptr(policy).addr()
-}
+/// A run of a [`BackoffService`].
+pub type BackoffFuture<F> = NotedFuture<F, Note>;
 
 impl<S> Service<TaskContext> for BackoffService<S>
 where
@@ -81,24 +45,22 @@ where
     type Future = BackoffFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        ready!(self.poll_delay(cx));
+        ready!(self.delay.poll(self.policy.as_ref(), cx));
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, ctx: TaskContext) -> Self::Future {
         if let Some(policy) = &self.policy {
-            if self.last.is_none() {
+            if self.delay.is_new() {
                 ctx.publish(|settings| settings.backoff = Some(**policy));
             }
-            self.last = Some(ctx.clone());
+            self.delay.runs(&ctx);
         }
         let guard = EndGuard::new(
             self.policy.as_ref().map(|_| ctx.clone()),
-            Note {
-                policy: self.policy.clone(),
-            },
+            Note::new(self.policy.clone()),
         );
-        BackoffFuture::new(self.inner.call(ctx), guard)
+        NotedFuture::new(self.inner.call(ctx), guard)
     }
 }
 
@@ -118,8 +80,20 @@ impl<S: fmt::Debug> fmt::Debug for BackoffService<S> {
     }
 }
 
-pub(super) struct Note {
+/// What becomes of the delay.
+#[derive(Debug)]
+pub struct Note {
     policy: Option<Arc<Backoff>>,
+}
+
+impl Note {
+    pub(crate) fn new(policy: Option<Arc<Backoff>>) -> Self {
+        Self { policy }
+    }
+
+    pub(crate) fn policy(&self) -> Option<&Arc<Backoff>> {
+        self.policy.as_ref()
+    }
 }
 
 impl AtEnd for Note {

@@ -3,7 +3,7 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     sync::Arc,
-    task::{Poll, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -202,9 +202,15 @@ impl Gate {
         self.slot.life_pending();
     }
 
+    /// Whether the run is to stop; the task is woken when it is.
+    pub fn poll_stopped(&self, cx: &Context<'_>, generation: u64) -> bool {
+        self.slot.poll_stopped(cx, generation)
+    }
+
     /// Ends a run that no `RestartLayer` ended, and with it the life, unless somebody stopped the run to
     /// have another one later: the run's helpers end first.
-    pub async fn end_life(&self, generation: u64, result: Result<(), &TaskFailure>) {
+    pub async fn end_life(&self, generation: u64, result: &Result<(), TaskFailure>) {
+        let result = result.as_ref().map(|&()| ());
         if let Some(helpers) = self.slot.end_helpers(generation) {
             helpers.wait().await;
         }

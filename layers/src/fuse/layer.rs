@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use tower_layer::Layer;
 
-use super::{Fuse, FuseService};
+use super::{Fuse, FuseService, Note};
 use crate::policy::FuseLimit;
 
 /// A limit on failures within a window; see the [module](super).
@@ -38,6 +38,10 @@ impl FuseLayer {
         Self {
             kind: Kind::Shared(fuse),
         }
+    }
+
+    pub(crate) fn note(&self) -> Note {
+        Note::new(self.kind.clone())
     }
 }
 

@@ -27,12 +27,11 @@
 //! # }
 //! ```
 
-mod future;
 mod handle;
 mod layer;
 mod service;
 
-pub use future::FuseFuture;
 pub use handle::Fuse;
 pub use layer::FuseLayer;
-pub use service::FuseService;
+pub(crate) use service::Note;
+pub use service::{FuseFuture, FuseService};

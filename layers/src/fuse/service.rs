@@ -5,10 +5,10 @@ use std::{
 
 use tower_service::Service;
 
-use super::{FuseFuture, layer::Kind};
+use super::layer::Kind;
 use crate::{
     BoxError, TaskContext,
-    ended::{AtEnd, EndGuard, Ended},
+    ended::{AtEnd, EndGuard, Ended, NotedFuture},
     policy::SlidingLog,
 };
 
@@ -24,6 +24,9 @@ impl<S> FuseService<S> {
         Self { inner, kind }
     }
 }
+
+/// A run of a [`FuseService`].
+pub type FuseFuture<F> = NotedFuture<F, Note>;
 
 impl<S> Service<TaskContext> for FuseService<S>
 where
@@ -47,18 +50,21 @@ where
         if limit.is_some() {
             ctx.publish(|settings| settings.fuse = settings.fuse.or(limit));
         }
-        let guard = EndGuard::new(
-            limit.map(|_| ctx.clone()),
-            Note {
-                kind: self.kind.clone(),
-            },
-        );
-        FuseFuture::new(self.inner.call(ctx), guard)
+        let guard = EndGuard::new(limit.map(|_| ctx.clone()), Note::new(self.kind.clone()));
+        NotedFuture::new(self.inner.call(ctx), guard)
     }
 }
 
-pub(super) struct Note {
+/// What the fuse counts.
+#[derive(Debug)]
+pub struct Note {
     kind: Kind,
+}
+
+impl Note {
+    pub(super) fn new(kind: Kind) -> Self {
+        Self { kind }
+    }
 }
 
 impl AtEnd for Note {

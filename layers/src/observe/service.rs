@@ -33,16 +33,25 @@ where
     }
 
     fn call(&mut self, ctx: TaskContext) -> Self::Future {
+        self.settings.run(ctx, |ctx| self.inner.call(ctx))
+    }
+}
+
+impl ObserveLayer {
+    /// Has a run begin under observation.
+    pub(crate) fn run<F>(
+        &self,
+        ctx: TaskContext,
+        call: impl FnOnce(TaskContext) -> F,
+    ) -> ObserveFuture<F> {
         let span = run_span(&ctx);
-        let metrics = self.settings.metrics;
-        if metrics {
+        if self.metrics {
             Meter::begun(&ctx);
         }
-        let watched = monitor::watch(&ctx, &self.settings);
-        let guard = EndGuard::new(ctx.clone(), Count::new(metrics, watched));
-        let run = span.in_scope(|| self.inner.call(ctx));
-        let slow_poll = self.settings.poll_statistics;
-        let slow_poll = slow_poll.then_some(self.settings.slow_poll);
+        let watched = monitor::watch(&ctx, self);
+        let guard = EndGuard::new(ctx.clone(), Count::new(self.metrics, watched));
+        let run = span.in_scope(|| call(ctx));
+        let slow_poll = self.poll_statistics.then_some(self.slow_poll);
         ObserveFuture::new(run, span, slow_poll, guard)
     }
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::QuarantineService;
+use super::{Note, QuarantineService};
 use crate::{
     ChildSettings,
     policy::{Nanos, bounded},
@@ -33,6 +33,10 @@ impl QuarantineLayer {
     /// Does nothing: a blown fuse ends the child's life.
     pub fn off() -> Self {
         Self { hold: None }
+    }
+
+    pub(crate) fn note(self) -> Note {
+        Note { hold: self.hold }
     }
 
     pub(crate) fn publish(&self, settings: &mut ChildSettings) {

@@ -27,10 +27,9 @@
 //! # }
 //! ```
 
-mod future;
 mod layer;
 mod service;
 
-pub use future::QuarantineFuture;
 pub use layer::QuarantineLayer;
-pub use service::QuarantineService;
+pub(crate) use service::Note;
+pub use service::{QuarantineFuture, QuarantineService};

@@ -2,10 +2,10 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
-use super::{QuarantineFuture, QuarantineLayer, layer::release_after};
+use super::{QuarantineLayer, layer::release_after};
 use crate::{
     BoxError, TaskContext,
-    ended::{AtEnd, EndGuard, Ended},
+    ended::{AtEnd, EndGuard, Ended, NotedFuture},
     policy::Nanos,
 };
 
@@ -21,6 +21,9 @@ impl<S> QuarantineService<S> {
         Self { inner, settings }
     }
 }
+
+/// A run of a [`QuarantineService`].
+pub type QuarantineFuture<F> = NotedFuture<F, Note>;
 
 impl<S> Service<TaskContext> for QuarantineService<S>
 where
@@ -40,13 +43,15 @@ where
         if hold.is_some() {
             ctx.publish(|settings| self.settings.publish(settings));
         }
-        let guard = EndGuard::new(hold.map(|_| ctx.clone()), Note { hold });
-        QuarantineFuture::new(self.inner.call(ctx), guard)
+        let guard = EndGuard::new(hold.map(|_| ctx.clone()), self.settings.note());
+        NotedFuture::new(self.inner.call(ctx), guard)
     }
 }
 
-pub(super) struct Note {
-    hold: Option<Nanos>,
+/// Whether the child is held.
+#[derive(Debug)]
+pub struct Note {
+    pub(super) hold: Option<Nanos>,
 }
 
 impl AtEnd for Note {

@@ -21,7 +21,6 @@ pin_project! {
         service: Option<S>,
         restart: RestartType,
         ctx: TaskContext,
-        timer: Wait,
         state: State,
         #[pin]
         run: Option<F>,
@@ -57,8 +56,8 @@ enum State {
     Unmade { panic: Box<TaskFailure> },
     /// Asks whether the run its context stands for has just begun and is this life's first.
     Adopting,
-    /// Waits until a run may begin, and for what an earlier life left behind.
-    Gate { leftovers: Option<HelpersEnd> },
+    /// Waits until a run may begin.
+    Gate { closed: Option<Box<Closed>> },
     /// Waits until the service is ready; `begun` when the run is the one adopted.
     Ready { begun: bool },
     /// A run lives; `polled` once it has been and goes on.
@@ -69,12 +68,20 @@ enum State {
     Over,
 }
 
+/// What a wait at the gate needs that is not over at once.
+#[derive(Default)]
+struct Closed {
+    timer: Wait,
+    /// What an earlier life left behind.
+    leftovers: Option<HelpersEnd>,
+}
+
 struct Joining {
     helpers: HelpersEnd,
     result: Result<(), TaskFailure>,
 }
 
-const GATE: State = State::Gate { leftovers: None };
+const GATE: State = State::Gate { closed: None };
 
 impl<S, F> RestartFuture<S, F> {
     pub(super) fn new(
@@ -95,7 +102,6 @@ impl<S, F> RestartFuture<S, F> {
             service,
             restart,
             ctx,
-            timer: None,
             state,
             run: None,
         }
@@ -143,20 +149,32 @@ where
                         slot.end_run(this.ctx.generation(), Ok(()), *this.restart);
                         // Or it is of an earlier life: this is another one.
                         slot.live_again();
-                        let leftovers = slot.leftovers().map(join);
-                        State::Gate { leftovers }
+                        let closed = slot.leftovers().map(|leftovers| {
+                            Box::new(Closed {
+                                timer: None,
+                                leftovers: Some(join(leftovers)),
+                            })
+                        });
+                        State::Gate { closed }
                     };
                 }
-                State::Gate { leftovers } => {
-                    if leftovers.is_some() {
+                State::Gate { closed } => {
+                    let mut first = Closed::default();
+                    let wait = closed.as_deref_mut().unwrap_or(&mut first);
+                    if wait.leftovers.is_some() {
                         this.ctx.slot().register(cx);
                     }
-                    let answer = ready!(this.ctx.slot().poll_gate(cx, this.timer));
-                    *this.timer = None;
+                    let Poll::Ready(answer) = this.ctx.slot().poll_gate(cx, &mut wait.timer) else {
+                        if first.timer.is_some() {
+                            *closed = Some(Box::new(first));
+                        }
+                        return Poll::Pending;
+                    };
                     if answer.is_err() {
                         return end(this.state, this.ctx, Ok(()));
                     }
-                    if let Some(leftovers) = leftovers {
+                    wait.timer = None;
+                    if let Some(leftovers) = &mut wait.leftovers {
                         ready!(leftovers.as_mut().poll(cx));
                     }
                     *this.state = State::Ready { begun: false };

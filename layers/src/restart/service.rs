@@ -35,8 +35,7 @@ fn begin<S: Service<TaskContext>>(
     ctx: TaskContext,
     restart: RestartType,
 ) -> RestartFuture<S, S::Future> {
-    ctx.slot().manage();
-    ctx.publish(|settings| settings.restart = Some(restart));
+    ctx.slot().manage(restart);
     RestartFuture::new(service, ctx, restart)
 }
 

@@ -8,6 +8,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
+use super::ShutdownLayer;
 use crate::{BoxError, FailureKind, TaskContext, TaskFailure, policy::Nanos, task::catch_panic};
 
 pin_project! {
@@ -22,11 +23,11 @@ pin_project! {
 }
 
 impl<F> ShutdownFuture<F> {
-    pub(super) fn new(run: F, ctx: TaskContext, grace: Option<Nanos>) -> Self {
+    pub(crate) fn new(run: F, ctx: TaskContext, layer: &ShutdownLayer) -> Self {
         Self {
             run: Some(run),
             ctx,
-            grace,
+            grace: layer.grace,
             timer: None,
         }
     }

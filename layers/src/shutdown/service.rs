@@ -32,10 +32,9 @@ where
     }
 
     fn call(&mut self, ctx: TaskContext) -> Self::Future {
-        let grace = self.settings.grace;
-        if grace.is_some() {
+        if self.settings.grace.is_some() {
             ctx.publish(|settings| self.settings.publish(settings));
         }
-        ShutdownFuture::new(self.inner.call(ctx.clone()), ctx, grace)
+        ShutdownFuture::new(self.inner.call(ctx.clone()), ctx, &self.settings)
     }
 }

@@ -2,20 +2,14 @@ use std::sync::Arc;
 
 use tower_layer::Layer;
 
-use super::ChildPolicy;
+use super::{ChildPolicy, SupervisedService, service::SupervisedRuns};
 use crate::{
-    Backoff, ChildSettings, FuseLayer, QuarantineLayer, RestartLayer, ShutdownLayer,
-    backoff::BackoffService, fuse::FuseService, observe::ObserveService,
-    quarantine::QuarantineService, restart::RestartService, shutdown::ShutdownService,
-    watchdog::WatchdogService,
+    ChildSettings, FuseLayer, ObserveLayer, QuarantineLayer, RestartType, ShutdownLayer,
+    TaskContext, WatchdogLayer, backoff,
+    ended::{AtEnd, Ended},
+    fuse, quarantine,
+    restart::RestartService,
 };
-
-/// A child under all layers, outermost first.
-pub type SupervisedService<S> = RestartService<
-    QuarantineService<
-        FuseService<BackoffService<ObserveService<WatchdogService<ShutdownService<S>>>>>,
-    >,
->;
 
 /// All layers at once; what a [`ChildPolicy`] leaves out does nothing.
 ///
@@ -33,46 +27,72 @@ pub type SupervisedService<S> = RestartService<
 /// ```
 #[derive(Debug, Clone)]
 pub struct SupervisedLayer {
-    restart: RestartLayer,
-    quarantine: QuarantineLayer,
-    fuse: FuseLayer,
-    /// One for all the children that the layer is laid around.
-    backoff: Option<Arc<Backoff>>,
-    policy: ChildPolicy,
-    shutdown: ShutdownLayer,
+    restart: RestartType,
+    layers: Arc<Layers>,
+}
+
+/// The layers below the restart, one set for all the children that they are laid around.
+#[derive(Debug)]
+pub struct Layers {
+    pub(super) backoff: backoff::Note,
+    fuse: fuse::Note,
+    quarantine: quarantine::Note,
+    /// One of the three above has something to note.
+    pub(super) notes: bool,
+    pub(super) observe: ObserveLayer,
+    pub(super) watchdog: WatchdogLayer,
+    pub(super) shutdown: ShutdownLayer,
+    pub(super) settings: Arc<ChildSettings>,
 }
 
 impl SupervisedLayer {
     /// As the policy says.
     pub fn new(policy: ChildPolicy) -> Self {
+        let quarantine = match policy.quarantine {
+            Some(Some(time)) => QuarantineLayer::release_after(time),
+            Some(None) => QuarantineLayer::until_released(),
+            None => QuarantineLayer::off(),
+        };
+        let shutdown = policy
+            .grace
+            .map_or_else(ShutdownLayer::off, ShutdownLayer::grace);
+        let mut settings = ChildSettings {
+            restart: Some(policy.restart),
+            fuse: policy.fuse,
+            backoff: policy.backoff,
+            ..ChildSettings::default()
+        };
+        quarantine.publish(&mut settings);
+        policy.watchdog.publish(&mut settings);
+        shutdown.publish(&mut settings);
+        let layers = Layers {
+            backoff: backoff::Note::new(policy.backoff.map(Arc::new)),
+            fuse: FuseLayer::limit(policy.fuse).note(),
+            quarantine: quarantine.note(),
+            notes: policy.backoff.is_some() || policy.fuse.is_some() || policy.quarantine.is_some(),
+            observe: policy.observe,
+            watchdog: policy.watchdog,
+            shutdown,
+            settings: Arc::new(settings),
+        };
         Self {
-            restart: RestartLayer::new(policy.restart),
-            quarantine: match policy.quarantine {
-                Some(Some(time)) => QuarantineLayer::release_after(time),
-                Some(None) => QuarantineLayer::until_released(),
-                None => QuarantineLayer::off(),
-            },
-            fuse: FuseLayer::limit(policy.fuse),
-            backoff: policy.backoff.map(Arc::new),
-            shutdown: policy
-                .grace
-                .map_or_else(ShutdownLayer::off, ShutdownLayer::grace),
-            policy,
+            restart: policy.restart,
+            layers: Arc::new(layers),
         }
     }
 
-    /// What the layers will tell of themselves at a child's first run.
-    pub fn settings(&self) -> ChildSettings {
-        let mut settings = ChildSettings {
-            restart: Some(self.policy.restart),
-            fuse: self.policy.fuse,
-            backoff: self.policy.backoff,
-            ..ChildSettings::default()
-        };
-        self.quarantine.publish(&mut settings);
-        self.policy.watchdog.publish(&mut settings);
-        self.shutdown.publish(&mut settings);
-        settings
+    /// What the layers tell of themselves.
+    pub fn settings(&self) -> &Arc<ChildSettings> {
+        &self.layers.settings
+    }
+}
+
+/// From the inside out, as the layers would be laid.
+impl AtEnd for Arc<Layers> {
+    fn at_end(&self, ctx: &TaskContext, ended: Ended) {
+        self.backoff.at_end(ctx, ended);
+        self.fuse.at_end(ctx, ended);
+        self.quarantine.at_end(ctx, ended);
     }
 }
 
@@ -80,10 +100,9 @@ impl<S> Layer<S> for SupervisedLayer {
     type Service = SupervisedService<S>;
 
     fn layer(&self, child: S) -> Self::Service {
-        let run = self.policy.watchdog.layer(self.shutdown.layer(child));
-        let observed = self.policy.observe.layer(run);
-        let delayed = BackoffService::new(observed, self.backoff.clone());
-        self.restart
-            .layer(self.quarantine.layer(self.fuse.layer(delayed)))
+        RestartService::new(
+            SupervisedRuns::new(child, self.layers.clone()),
+            self.restart,
+        )
     }
 }

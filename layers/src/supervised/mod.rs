@@ -2,6 +2,8 @@
 
 mod layer;
 mod policy;
+mod service;
 
-pub use layer::{SupervisedLayer, SupervisedService};
+pub use layer::SupervisedLayer;
 pub use policy::ChildPolicy;
+pub use service::{SupervisedRun, SupervisedRuns, SupervisedService};

@@ -103,23 +103,29 @@ pin_project! {
     #[derive(Debug)]
     pub struct CatchPanicFuture<F> {
         #[pin]
-        run: Option<F>,
-        panic: Option<Box<TaskFailure>>,
+        run: Run<F>,
+    }
+}
+
+pin_project! {
+    #[derive(Debug)]
+    #[project = RunProjection]
+    enum Run<F> {
+        Lives { #[pin] run: F },
+        /// It is over, or was never made: with what is still to be told.
+        Over { panic: Option<Box<TaskFailure>> },
     }
 }
 
 impl<F> CatchPanicFuture<F> {
     pub(super) fn new(run: Result<F, TaskFailure>) -> Self {
-        match run {
-            Ok(run) => Self {
-                run: Some(run),
-                panic: None,
-            },
-            Err(panic) => Self {
-                run: None,
+        let run = match run {
+            Ok(run) => Run::Lives { run },
+            Err(panic) => Run::Over {
                 panic: Some(Box::new(panic)),
             },
-        }
+        };
+        Self { run }
     }
 }
 
@@ -132,11 +138,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if let Some(panic) = this.panic.take() {
-            return Poll::Ready(Err(panic));
-        }
-        let Some(run) = this.run.as_mut().as_pin_mut() else {
-            panic!("polled after completion")
+        let run = match this.run.as_mut().project() {
+            RunProjection::Lives { run } => run,
+            RunProjection::Over { panic } => match panic.take() {
+                Some(panic) => return Poll::Ready(Err(panic)),
+                None => panic!("polled after completion"),
+            },
         };
         let result = match catch_panic(|| run.poll(cx).map_err(Into::into)) {
             Ok(Poll::Pending) => return Poll::Pending,
@@ -144,7 +151,7 @@ where
             Err(panic) => Err(panic.into()),
         };
         // Dropped here and not with this future, so that a panic in a destructor is this run's exit.
-        match catch_panic(|| this.run.set(None)) {
+        match catch_panic(|| this.run.set(Run::Over { panic: None })) {
             Ok(()) => Poll::Ready(result),
             Err(panic) => Poll::Ready(result.and(Err(panic.into()))),
         }

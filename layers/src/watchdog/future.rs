@@ -21,10 +21,20 @@ pin_project! {
         run: Option<F>,
         ctx: TaskContext,
         limits: Limits,
-        began: Option<Nanos>,
-        timer: Option<Pin<Box<Sleep>>>,
-        verdict: Option<Box<TaskFailure>>,
+        stage: Stage,
     }
+}
+
+enum Stage {
+    /// The run was not polled yet.
+    New,
+    Watching {
+        timer: Option<Pin<Box<Sleep>>>,
+    },
+    /// The run was told to end.
+    Told {
+        verdict: Box<TaskFailure>,
+    },
 }
 
 /// What of a [`WatchdogLayer`] its runs obey.
@@ -34,7 +44,7 @@ struct Limits {
 }
 
 impl<F> WatchdogFuture<F> {
-    pub(super) fn new(run: F, ctx: TaskContext, limits: WatchdogLayer) -> Self {
+    pub(crate) fn new(run: F, ctx: TaskContext, limits: &WatchdogLayer) -> Self {
         Self {
             run: Some(run),
             ctx,
@@ -42,9 +52,7 @@ impl<F> WatchdogFuture<F> {
                 stale_after: limits.stale_after,
                 start_timeout: limits.start_timeout,
             },
-            began: None,
-            timer: None,
-            verdict: None,
+            stage: Stage::New,
         }
     }
 }
@@ -68,33 +76,32 @@ where
                     .ctx
                     .stop_cause()
                     .is_some_and(|cause| cause.is_foreign());
-                return Poll::Ready(match this.verdict.take().filter(|_| !foreign) {
-                    Some(verdict) => {
+                let stage = std::mem::replace(this.stage, Stage::New);
+                return Poll::Ready(match stage {
+                    Stage::Told { verdict } if !foreign => {
                         // An error's destructor is the user's, and may panic.
                         let _ = catch_panic(|| drop(result));
                         Err(verdict)
                     }
-                    None => result.map_err(Into::into),
+                    _ => result.map_err(Into::into),
                 });
             }
-            if this.verdict.is_some() {
-                return Poll::Pending;
-            }
-            let began = *this.began.get_or_insert_with(|| {
+            if let Stage::New = this.stage {
                 // Nobody else may be there to see that the run goes on after its first poll.
                 this.ctx.slot().pending(this.ctx.generation());
-                this.ctx.slot().age()
-            });
+                *this.stage = Stage::Watching { timer: None };
+            }
+            let Stage::Watching { timer } = this.stage else {
+                return Poll::Pending;
+            };
             let verdict = loop {
-                let Some((due, verdict)) = due(this.ctx, this.limits, began) else {
+                let Some((due, verdict)) = due(this.ctx, this.limits) else {
                     return Poll::Pending;
                 };
                 if let Some(verdict) = verdict.filter(|_| due <= Instant::now()) {
                     break verdict;
                 }
-                let timer = this
-                    .timer
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+                let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
                 if timer.deadline() != due {
                     timer.as_mut().reset(due);
                 }
@@ -111,7 +118,8 @@ where
                 return Poll::Ready(Err(verdict.into()));
             }
             // The run has just been told: it may end at once.
-            *this.verdict = Some(Box::new(verdict));
+            let verdict = Box::new(verdict);
+            *this.stage = Stage::Told { verdict };
         }
     }
 }
@@ -122,18 +130,18 @@ const TICK: Duration = Duration::from_millis(1);
 type Verdict = fn(&Limits) -> TaskFailure;
 
 /// What is due next, and what it will then say of the run; without a verdict, only a look at it.
-fn due(ctx: &TaskContext, limits: &Limits, began: Nanos) -> Option<(Instant, Option<Verdict>)> {
+fn due(ctx: &TaskContext, limits: &Limits) -> Option<(Instant, Option<Verdict>)> {
     if ctx.is_cancelled() {
         return None;
     }
-    let Some(extended) = ctx.slot().start_pending() else {
+    let Some(start) = ctx.slot().start_pending() else {
         let stale = after(ctx.slot().last_beat(), limits.stale_after?.into());
         return Some((stale, Some(no_heartbeat)));
     };
     let timeout = limits.start_timeout.map(|timeout| {
-        let due = ctx.slot().at(began.saturating_add(timeout));
-        let due = extended.map_or(due, |extended| due.max(extended));
-        (due, Some(not_started as Verdict))
+        let due = start.began.saturating_add(timeout);
+        let due = start.extended.map_or(due, |extended| due.max(extended));
+        (ctx.slot().at(due), Some(not_started as Verdict))
     });
     // Another task may say that the run is ready, which wakes nobody here: a look per stale time sees it
     // before it could be stale.

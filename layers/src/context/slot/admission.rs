@@ -11,7 +11,7 @@ use super::{
     Slot,
     control::{Control, Hold, Phase},
 };
-use crate::StopCause;
+use crate::{RestartType, StopCause};
 
 /// The timer of a wait at the gate, made when a hold has an end.
 pub(crate) type Wait = Option<Pin<Box<Sleep>>>;
@@ -103,8 +103,15 @@ impl Slot {
     }
 
     /// A `RestartLayer` carries out this life's runs itself.
-    pub(crate) fn manage(&self) {
-        self.lock().managed = true;
+    pub(crate) fn manage(&self, restart: RestartType) {
+        let mut control = self.lock();
+        control.managed = true;
+        control.publish(
+            |settings| settings.restart == Some(restart),
+            |settings| {
+                settings.restart = Some(restart);
+            },
+        );
     }
 
     /// Takes over the run a context was made for, if it has just begun and may go on.

@@ -221,6 +221,18 @@ impl Control {
         self.settings.as_deref().and_then(read)
     }
 
+    /// Notes a setting, unless it is `known`.
+    pub(super) fn publish(
+        &mut self,
+        known: impl FnOnce(&ChildSettings) -> bool,
+        set: impl FnOnce(&mut ChildSettings),
+    ) {
+        let settings = self.settings.get_or_insert_default();
+        if !known(settings) {
+            set(Arc::make_mut(settings));
+        }
+    }
+
     /// How long a run lasts that was healthy.
     pub(super) fn healthy_time(&self) -> Duration {
         /// For a child without a backoff to say otherwise.

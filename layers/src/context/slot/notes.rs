@@ -12,9 +12,16 @@ use super::{
 };
 use crate::{
     StopCause,
-    policy::{BackoffDelay, FuseReading, RestartType},
+    policy::{BackoffDelay, FuseReading, Nanos, RestartType},
     real_time::Moment,
 };
+
+/// A start that is under way; times are since the child was added.
+pub(crate) struct StartPending {
+    pub(crate) began: Nanos,
+    /// Until when it asked for more time.
+    pub(crate) extended: Option<Nanos>,
+}
 
 /// What the layers around a run tell, keep and ask.
 impl Slot {
@@ -26,6 +33,17 @@ impl Slot {
         // Nearly always it is as it was, and others have the same.
         if told != Some(new) {
             control.settings = Some(Arc::new(new));
+        }
+    }
+
+    /// All settings at once, shared by those that have the same.
+    pub(crate) fn settings_are(&self, settings: &Arc<ChildSettings>) {
+        let told = &mut self.lock().settings;
+        if !told
+            .as_ref()
+            .is_some_and(|told| Arc::ptr_eq(told, settings))
+        {
+            *told = Some(settings.clone());
         }
     }
 
@@ -131,10 +149,12 @@ impl Slot {
     }
 
     /// Whether the run still has to become ready, and until when it asked for more time.
-    pub(crate) fn start_pending(&self) -> Option<Option<Instant>> {
+    pub(crate) fn start_pending(&self) -> Option<StartPending> {
         let control = self.lock();
-        let extended = control.start_extended.map(|age| self.at(age));
-        (!control.ready && control.stop.is_none()).then_some(extended)
+        (!control.ready && control.stop.is_none()).then_some(StartPending {
+            began: control.began,
+            extended: control.start_extended,
+        })
     }
 
     pub(crate) fn has_grace(&self) -> bool {

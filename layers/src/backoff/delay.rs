@@ -1,0 +1,64 @@
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::time::{Instant, Sleep};
+
+use crate::{TaskContext, context::Slot, policy::Backoff};
+
+/// The wait before a child's next run.
+#[derive(Default)]
+pub(crate) struct Delay {
+    /// The child, once it has run: its memory knows until when to wait.
+    child: Option<Arc<Slot>>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+/// What is remembered of a child.
+#[derive(Default)]
+pub(super) struct Delays {
+    pub(super) failures: u32,
+    pub(super) previous: Duration,
+    pub(super) until: Option<Instant>,
+}
+
+impl Delay {
+    /// Whether no run has begun yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.child.is_none()
+    }
+
+    pub(crate) fn runs(&mut self, ctx: &TaskContext) {
+        self.child.get_or_insert_with(|| ctx.slot().clone());
+    }
+
+    pub(crate) fn poll(&mut self, policy: Option<&Arc<Backoff>>, cx: &mut Context<'_>) -> Poll<()> {
+        let (Some(policy), Some(child)) = (policy, &self.child) else {
+            return Poll::Ready(());
+        };
+        let key = key(policy);
+        let Some(until) = child
+            .recall(key, |delays: &mut Delays| delays.until)
+            .flatten()
+        else {
+            return Poll::Ready(());
+        };
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        if sleep.deadline() != until {
+            sleep.as_mut().reset(until);
+        }
+        ready!(sleep.as_mut().poll(cx));
+        child.recall(key, |delays: &mut Delays| delays.until = None);
+        Poll::Ready(())
+    }
+}
+
+/// Tells the policies of one stack apart.
+pub(super) fn key(policy: &Arc<Backoff>) -> usize {
+    Arc::as_ptr(policy).addr()
+}
