@@ -1,7 +1,7 @@
 //! The metrics of trees: what concerns supervisors, commands, the shutdown and those who watch. Those of a
 //! child's runs are its [`ObserveLayer`](crate::ObserveLayer)'s.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use metrics::Unit;
 use supervisor_layers::{
@@ -85,18 +85,24 @@ pub fn table() -> String {
 /// Counts what happened in a tree. To be called with nothing locked: the recorder is the program's.
 pub(crate) fn count(path: &str, event: &TreeEvent) {
     match event {
-        TreeEvent::GroupRestartBegun { .. } => GROUP_RESTARTS.counter(&[path]).increment(1),
-        TreeEvent::IntensityExceeded { .. } => INTENSITY_EXCEEDED.counter(&[path]).increment(1),
+        TreeEvent::GroupRestartBegun { .. } => GROUP_RESTARTS
+            .counter([path.to_owned().into()])
+            .increment(1),
+        TreeEvent::IntensityExceeded { .. } => INTENSITY_EXCEEDED
+            .counter([path.to_owned().into()])
+            .increment(1),
         TreeEvent::Escalated { policy, .. } => {
-            ESCALATIONS.counter(&[path, &word(policy)]).increment(1);
+            ESCALATIONS
+                .counter([path.to_owned().into(), word(policy).into()])
+                .increment(1);
         }
         TreeEvent::SubscriberLagged {
             subscriber, level, ..
         } => SUBSCRIBER_LAG
-            .counter(&[subscriber, &word(level)])
+            .counter([subscriber.clone().into(), word(level).into()])
             .increment(1),
-        TreeEvent::JournalFailed { .. } => JOURNAL_FAILURES.counter(&[]).increment(1),
-        TreeEvent::AuditFailed { .. } => AUDIT_FAILURES.counter(&[]).increment(1),
+        TreeEvent::JournalFailed { .. } => JOURNAL_FAILURES.counter([]).increment(1),
+        TreeEvent::AuditFailed { .. } => AUDIT_FAILURES.counter([]).increment(1),
         TreeEvent::CommandRefused { command, .. } => command_ended(command, "refused"),
         _ => {}
     }
@@ -104,31 +110,37 @@ pub(crate) fn count(path: &str, event: &TreeEvent) {
 
 /// A command came to its end: completed, failed or refused.
 pub(crate) fn command_ended(command: &str, outcome: &str) {
-    COMMANDS.counter(&[command, outcome]).increment(1);
+    COMMANDS
+        .counter([command.to_owned().into(), outcome.to_owned().into()])
+        .increment(1);
 }
 
 /// Counts what follows an exit, where that is out of the ordinary.
-pub(crate) fn decided(path: &str, decision: &RestartDecision) {
+pub(crate) fn decided(path: &Arc<str>, decision: &RestartDecision) {
     if decision.fuse.is_none_or(|fuse| !fuse.blown) {
         return;
     }
     let child = child_label(path);
-    FUSE_BLOWN.counter(&[&child]).increment(1);
+    FUSE_BLOWN.counter([child.clone()]).increment(1);
     if let crate::RestartAction::Quarantine { .. } = decision.action {
-        QUARANTINES.counter(&[&child]).increment(1);
+        QUARANTINES.counter([child]).increment(1);
     }
 }
 
 pub(crate) fn missed(subscriber: &str, events: u64) {
-    SUBSCRIBER_MISSED.counter(&[subscriber]).increment(events);
+    SUBSCRIBER_MISSED
+        .counter([subscriber.to_owned().into()])
+        .increment(events);
 }
 
 pub(crate) fn shut_down(result: &ShutdownResult) {
     let took: Duration = result.report.took;
-    SHUTDOWN_DURATION.histogram(&[]).record(took);
-    for child in &result.report.children {
-        let status = word(&child.status);
-        SHUTDOWN_CHILDREN.counter(&[&status]).increment(1);
+    SHUTDOWN_DURATION.histogram([]).record(took);
+    for (status, children) in result.report.counts() {
+        let status = word(&status).into();
+        SHUTDOWN_CHILDREN
+            .counter([status])
+            .increment(children as u64);
     }
 }
 

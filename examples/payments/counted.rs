@@ -57,7 +57,7 @@ impl Counted {
                 *exits.entry(exit).or_default() += 1;
             }
             EventKind::Lifecycle(LifecycleEvent::Starting) if event.generation > 1 => {
-                let label = child_label(&path).into_owned();
+                let label = child_label(&path.into()).to_string();
                 *self.restarts.entry(label).or_default() += 1;
             }
             EventKind::Tree(TreeEvent::CommandCompleted { command, .. }) => {

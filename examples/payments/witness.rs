@@ -73,7 +73,7 @@ fn expected(counted: &Counted) -> BTreeMap<String, u64> {
         if path == "/" {
             continue;
         }
-        let child = child_label(path);
+        let child = child_label(&path.as_str().into());
         for (exit, count) in exits {
             let line = format!("supervisor_child_exits_total{{child=\"{child}\",exit=\"{exit}\"}}");
             add(line, *count);

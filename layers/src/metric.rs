@@ -1,8 +1,10 @@
 //! What metrics there are, and how they are emitted.
 
-use std::{borrow::Cow, fmt};
+use std::{fmt, sync::Arc};
 
-use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Unit};
+use metrics::{
+    Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, SharedString, Unit,
+};
 
 /// A metric as a reader of it knows it: its name, what it counts, and by what.
 ///
@@ -47,7 +49,7 @@ static METADATA: Metadata<'static> =
 
 impl Metric {
     /// A counter of these labels' values, described to the recorder.
-    pub fn counter(&self, values: &[&str]) -> Counter {
+    pub fn counter<const N: usize>(&self, values: [SharedString; N]) -> Counter {
         metrics::with_recorder(|recorder| {
             recorder.describe_counter(KeyName::from(self.name), self.unit, self.help.into());
             recorder.register_counter(&self.key(values), &METADATA)
@@ -55,7 +57,7 @@ impl Metric {
     }
 
     /// A gauge of these labels' values, described to the recorder.
-    pub fn gauge(&self, values: &[&str]) -> Gauge {
+    pub fn gauge<const N: usize>(&self, values: [SharedString; N]) -> Gauge {
         metrics::with_recorder(|recorder| {
             recorder.describe_gauge(KeyName::from(self.name), self.unit, self.help.into());
             recorder.register_gauge(&self.key(values), &METADATA)
@@ -63,18 +65,18 @@ impl Metric {
     }
 
     /// A histogram of these labels' values, described to the recorder.
-    pub fn histogram(&self, values: &[&str]) -> Histogram {
+    pub fn histogram<const N: usize>(&self, values: [SharedString; N]) -> Histogram {
         metrics::with_recorder(|recorder| {
             recorder.describe_histogram(KeyName::from(self.name), self.unit, self.help.into());
             recorder.register_histogram(&self.key(values), &METADATA)
         })
     }
 
-    fn key(&self, values: &[&str]) -> Key {
-        debug_assert_eq!(self.labels.len(), values.len(), "{}", self.name);
+    fn key<const N: usize>(&self, values: [SharedString; N]) -> Key {
+        debug_assert_eq!(self.labels.len(), N, "{}", self.name);
         let labels = self.labels.iter().zip(values);
         let labels: Vec<_> = labels
-            .map(|(name, value)| Label::new(*name, (*value).to_owned()))
+            .map(|(name, value)| Label::new(*name, value))
             .collect();
         Key::from_parts(self.name, labels)
     }
@@ -82,13 +84,13 @@ impl Metric {
 
 /// A child's path as a label: a replica of a pool is `/settle/*` whatever its index, so that there are no more
 /// labels than children declared. `/settle` is the pool itself.
-pub fn child_label(path: &str) -> Cow<'_, str> {
+pub fn child_label(path: &Arc<str>) -> SharedString {
     match path.rsplit_once('/') {
         Some((pool, index))
             if !pool.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit()) =>
         {
             format!("{pool}/*").into()
         }
-        _ => path.into(),
+        _ => SharedString::from_shared(path.clone()),
     }
 }

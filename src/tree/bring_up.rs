@@ -57,6 +57,11 @@ impl Scope {
                 }
             }
         }
+        // They begin more or less in the order in which they were launched: with the last of them most have,
+        // and nobody has to be woken for each.
+        if let Some(last) = unseen.last() {
+            last.gate().started(0).await;
+        }
         self.have_started(unseen).await
     }
 
@@ -352,14 +357,39 @@ impl Scope {
         }
     }
 
-    /// How a run is stopped whose stack brings no grace of its own.
+    /// How a child's run is stopped now.
     pub(crate) fn stop_request(&self, child: &Child) -> StopRequest {
-        let own = child.scope().is_some() || child.gate().grace().is_some();
-        let deadline = (!own).then(|| after(Instant::now(), self.grace));
-        StopRequest {
-            deadline,
-            cap: Some(self.tree().stop_cap()),
+        self.stopping().request(child)
+    }
+
+    /// How runs are stopped now.
+    pub(super) fn stopping(&self) -> Stopping {
+        let at = Instant::now();
+        Stopping {
+            at,
+            deadline: after(at, self.grace),
+            cap: self.tree().stop_cap(),
             correlation: self.cause(),
+        }
+    }
+}
+
+/// How runs are stopped that are asked to at one time.
+pub(super) struct Stopping {
+    pub(super) at: Instant,
+    deadline: Instant,
+    cap: Instant,
+    correlation: u64,
+}
+
+impl Stopping {
+    /// With a deadline where the child's stack brings no grace of its own.
+    pub(super) fn request(&self, child: &Child) -> StopRequest {
+        let own = child.scope().is_some() || child.gate().grace().is_some();
+        StopRequest {
+            deadline: (!own).then_some(self.deadline),
+            cap: Some(self.cap),
+            correlation: self.correlation,
         }
     }
 }

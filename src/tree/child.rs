@@ -295,9 +295,9 @@ impl Child {
     }
 
     /// Notes that its end was asked for; the first to ask counts.
-    pub(super) fn asked(&self) -> Asked {
+    pub(super) fn asked(&self, at: Instant) -> Asked {
         *lock(&self.asked).get_or_insert_with(|| Asked {
-            at: Instant::now(),
+            at,
             was_alive: self.gate().is_active(),
         })
     }

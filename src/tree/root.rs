@@ -302,13 +302,11 @@ fn reconcile(scope: &Arc<Scope>, began: Instant) -> ShutdownResult {
     for child in tree.take_lingering() {
         account_child(tree, &child, &mut count);
     }
-    let mut children = tree.shutdowns();
+    let mut children = tree.take_shutdowns();
     for child in &mut children {
-        let alive = count
-            .stragglers
-            .iter()
-            .any(|straggler| straggler.path == child.path);
-        if child.status == ChildShutdownStatus::AbortFailed && !alive {
+        let alive =
+            |path: &SupervisorPath| count.stragglers.iter().any(|alive| alive.path == *path);
+        if child.status == ChildShutdownStatus::AbortFailed && !alive(&child.path) {
             child.status = ChildShutdownStatus::LateReport;
         }
     }
@@ -352,18 +350,18 @@ fn account_child(tree: &Tree, child: &super::Child, count: &mut ShutdownReconcil
     // Those below a supervisor that was down already were not asked by anybody.
     tree.account(child);
     count.children += 1;
-    let helpers = child.ctx.snapshot().helpers;
-    let alive = !child.is_over();
-    if alive || !helpers.is_empty() {
-        count.tasks_alive += usize::from(alive);
-        count.helpers_alive += helpers.len();
-        count.stragglers.push(Straggler {
-            path: child.path(),
-            generation: child.gate().generation(),
-            since: child.asked().at.elapsed(),
-            helpers,
-        });
+    if child.is_gone() {
+        return;
     }
+    let helpers = child.ctx.snapshot().helpers;
+    count.tasks_alive += usize::from(!child.is_over());
+    count.helpers_alive += helpers.len();
+    count.stragglers.push(Straggler {
+        path: child.path(),
+        generation: child.gate().generation(),
+        since: child.asked(Instant::now()).at.elapsed(),
+        helpers,
+    });
 }
 
 /// A start that is dropped stops what has started.

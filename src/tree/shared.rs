@@ -287,7 +287,7 @@ impl Tree {
         if !child.account() {
             return;
         }
-        let asked = child.asked();
+        let asked = child.asked(Instant::now());
         let last = child.gate().last_exit();
         let status = if !child.is_gone() {
             ChildShutdownStatus::AbortFailed
@@ -311,8 +311,9 @@ impl Tree {
         });
     }
 
-    pub(super) fn shutdowns(&self) -> Vec<ChildShutdown> {
-        lock(&self.ended).clone()
+    /// How the children took the shutdown, in the order in which they ended.
+    pub(super) fn take_shutdowns(&self) -> Vec<ChildShutdown> {
+        std::mem::take(&mut lock(&self.ended))
     }
 
     pub(super) fn note_lingering(&self, child: &Arc<Child>) {

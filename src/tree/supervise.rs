@@ -6,6 +6,7 @@ use std::{
 };
 
 use supervisor_layers::{FailureKind, StopCause, TaskContext, TaskFailure, context::StopRequest};
+use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{
@@ -170,7 +171,7 @@ impl Scope {
 
     fn abort_all(&self) {
         for child in self.children() {
-            child.asked();
+            child.asked(Instant::now());
             child
                 .gate()
                 .end(StopCause::Shutdown, StopRequest::default());

@@ -1,12 +1,15 @@
 use std::sync::Arc;
 
-use supervisor_layers::{StopCause, context::after};
+use supervisor_layers::{
+    StopCause,
+    context::{Grace, after},
+};
 use tokio::{
     task::JoinSet,
     time::{Instant, timeout},
 };
 
-use super::{Child, Scope, shared::sleep_until_some};
+use super::{Child, Scope, bring_up::Stopping, shared::sleep_until_some};
 use crate::{shutdown::ShutdownStage, spec::ShutdownOrder};
 
 /// How a wait for a stopping child ended.
@@ -55,7 +58,9 @@ impl Scope {
         let mut children = self.children();
         children.reverse();
         if self.tree().is_closing() {
-            self.end_idle();
+            if self.shutdown_order == ShutdownOrder::Reverse {
+                self.end_idle();
+            }
             self.tree().enter(ShutdownStage::GracefulDrain);
         }
         let mut left = children.as_slice();
@@ -72,14 +77,15 @@ impl Scope {
     }
 
     async fn take_down_together(self: &Arc<Self>, children: &[Arc<Child>]) {
-        let since = Instant::now();
+        let stopping = self.stopping();
+        let since = stopping.at;
         let mut ends = JoinSet::new();
         let mut await_end = |child: &Arc<Child>| {
             let (scope, child) = (self.clone(), child.clone());
             ends.spawn(async move { scope.await_end(&child, since).await });
         };
         for child in children {
-            self.ask(child, StopCause::Shutdown);
+            self.ask(child, StopCause::Shutdown, &stopping);
             match child.scope() {
                 Some(_) => await_end(child),
                 None => child.enter_ending(&self.ending),
@@ -89,7 +95,8 @@ impl Scope {
         // Nobody has to wait for each of them before the first is late.
         let mut budget = self.tree().budget();
         let until = *budget.borrow_and_update();
-        let first = workers()
+        let limits = workers().filter(|child| !child.is_over());
+        let first = limits
             .filter_map(|child| self.limit(child, since, until))
             .min();
         tokio::select! {
@@ -124,13 +131,14 @@ impl Scope {
 
     /// Ends one child for good and notes how it took it.
     pub(super) async fn take_down(self: &Arc<Self>, child: &Arc<Child>, cause: StopCause) {
-        self.ask(child, cause);
-        self.await_end(child, Instant::now()).await;
+        let stopping = self.stopping();
+        self.ask(child, cause, &stopping);
+        self.await_end(child, stopping.at).await;
     }
 
-    fn ask(&self, child: &Child, cause: StopCause) {
-        child.asked();
-        child.gate().end(cause, self.stop_request(child));
+    fn ask(&self, child: &Child, cause: StopCause, stopping: &Stopping) {
+        child.asked(stopping.at);
+        child.gate().end(cause, stopping.request(child));
     }
 
     async fn await_end(&self, child: &Arc<Child>, since: Instant) {
@@ -200,9 +208,9 @@ impl Scope {
             return budget.map(|budget| after(budget, wait));
         }
         let by_grace = match child.gate().drop_at() {
-            Some(at) if child.gate().grace().is_none() => at,
+            Some((at, Grace::OfStopper)) => at,
             // A run is dropped in its own task; only when that did not happen it has to be aborted.
-            Some(at) => after(at.max(since), self.abort_wait),
+            Some((at, Grace::Own)) => after(at.max(since), self.abort_wait),
             // Its run has ended already, and what that started is being ended.
             None => after(since, self.abort_wait),
         };

@@ -39,6 +39,15 @@ pub enum StartOutcome {
     Ending(StopCause),
 }
 
+/// Who drops a stopping run that does not end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grace {
+    /// Its own stack, in its own task.
+    Own,
+    /// Whoever stopped it: its stack has no grace.
+    OfStopper,
+}
+
 /// A child's gate: through it pause, quarantine, group restarts and shutdown reach the child in any state.
 ///
 /// Before every run the gate is asked; a hold closes it, a release opens it, an end makes it answer that
@@ -395,9 +404,15 @@ impl Gate {
         self.slot.look(|look| look.has_helpers())
     }
 
-    /// When a stopping run will be dropped, as far as that is planned.
-    pub fn drop_at(&self) -> Option<Instant> {
-        self.slot.look(|look| look.drop_at())
+    /// When a stopping run will be dropped, as far as that is planned, and by whom.
+    pub fn drop_at(&self) -> Option<(Instant, Grace)> {
+        self.slot.look(|look| {
+            let grace = match look.settings().and_then(|settings| settings.grace) {
+                Some(_) => Grace::Own,
+                None => Grace::OfStopper,
+            };
+            Some((look.drop_at()?, grace))
+        })
     }
 
     /// Until when a starting run asked for more time.
@@ -407,8 +422,12 @@ impl Gate {
 
     /// Waits until `f` answers; it is asked whenever the child may have changed.
     pub async fn until<T>(&self, mut f: impl FnMut() -> Option<T>) -> T {
+        if let Some(found) = f() {
+            return found;
+        }
+        let watching = self.slot.watch();
         loop {
-            let changed = self.slot.changed();
+            let changed = watching.changed();
             if let Some(found) = f() {
                 return found;
             }
@@ -418,7 +437,7 @@ impl Gate {
 
     /// Whoever waits for the child looks again.
     pub fn notify(&self) {
-        self.slot.notify();
+        self.slot.tell_watchers();
     }
 
     async fn until_seen<T>(&self, mut f: impl FnMut(&Look<'_>) -> Option<T>) -> T {

@@ -131,7 +131,7 @@ impl AtEnd for Count {
             ctx.slot().poll_word().over();
         }
         if self.metrics {
-            Meter::of(ctx).ended(ctx, self.exit, ctx.slot().ran_for());
+            Meter::ended(ctx, self.exit, ctx.slot().ran_for());
         }
     }
 }

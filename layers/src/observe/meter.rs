@@ -3,7 +3,7 @@ use std::{
     time::Duration,
 };
 
-use metrics::{Counter, Gauge, Histogram, Unit};
+use metrics::{Counter, Gauge, Histogram, SharedString, Unit};
 
 use crate::{
     TaskContext, TaskExit,
@@ -97,44 +97,61 @@ impl Meter {
             meter.restarts.increment(1);
             meter.running.increment(1.0);
         } else {
-            let child = child_label(ctx.path());
-            CHILD_STARTS.counter(&[&child]).increment(1);
-            CHILD_RUNNING.gauge(&[&child]).increment(1.0);
+            let child = child_label(ctx.shared_path());
+            CHILD_STARTS.counter([child.clone()]).increment(1);
+            CHILD_RUNNING.gauge([child]).increment(1.0);
         }
     }
 
     /// There is one per child, however many layers observe it.
     pub(super) fn of(ctx: &TaskContext) -> Arc<Self> {
-        const METER: usize = 0;
-        let known = ctx.recall(METER, |meter: &mut Option<Arc<Self>>| meter.clone());
-        known.flatten().unwrap_or_else(|| {
-            let new = Arc::new(Self::new(&child_label(ctx.path())));
-            ctx.memory(METER, |meter| *meter = Some(new.clone()));
+        Self::known(ctx).unwrap_or_else(|| {
+            let new = Arc::new(Self::new(&child_label(ctx.shared_path())));
+            ctx.memory(Self::KEY, |meter| *meter = Some(new.clone()));
             new
         })
     }
 
-    fn new(child: &str) -> Self {
+    const KEY: usize = 0;
+
+    fn known(ctx: &TaskContext) -> Option<Arc<Self>> {
+        ctx.recall(Self::KEY, |meter: &mut Option<Arc<Self>>| meter.clone())?
+    }
+
+    fn new(child: &SharedString) -> Self {
+        let child = || [child.clone()];
         Self {
-            starts: CHILD_STARTS.counter(&[child]),
-            restarts: CHILD_RESTARTS.counter(&[child]),
-            running: CHILD_RUNNING.gauge(&[child]),
-            duration: RUN_DURATION.histogram(&[child]),
+            starts: CHILD_STARTS.counter(child()),
+            restarts: CHILD_RESTARTS.counter(child()),
+            running: CHILD_RUNNING.gauge(child()),
+            duration: RUN_DURATION.histogram(child()),
             exits: Mutex::default(),
             stuck: OnceLock::new(),
         }
     }
 
-    pub(super) fn ended(&self, ctx: &TaskContext, exit: TaskExit, ran: Duration) {
-        self.exits(ctx, exit).increment(1);
-        self.duration.record(ran);
-        self.running.decrement(1.0);
+    /// Counts a run that has ended. One that somebody stopped is as likely as not the child's last.
+    pub(super) fn ended(ctx: &TaskContext, exit: TaskExit, ran: Duration) {
+        let stopped = exit == TaskExit::Cancelled;
+        match Self::known(ctx).or_else(|| (!stopped).then(|| Self::of(ctx))) {
+            Some(meter) => {
+                meter.exits(ctx, exit).increment(1);
+                meter.duration.record(ran);
+                meter.running.decrement(1.0);
+            }
+            None => {
+                let child = child_label(ctx.shared_path());
+                exits_of(child.clone(), exit).increment(1);
+                RUN_DURATION.histogram([child.clone()]).record(ran);
+                CHILD_RUNNING.gauge([child]).decrement(1.0);
+            }
+        }
     }
 
     pub(super) fn stuck(&self, ctx: &TaskContext) {
         let stuck = self
             .stuck
-            .get_or_init(|| STUCK_POLLS.counter(&[&child_label(ctx.path())]));
+            .get_or_init(|| STUCK_POLLS.counter([child_label(ctx.shared_path())]));
         stuck.increment(1);
     }
 
@@ -144,8 +161,12 @@ impl Meter {
         if let Some((_, known)) = known {
             return known;
         }
-        let new = CHILD_EXITS.counter(&[&child_label(ctx.path()), exit.as_str()]);
+        let new = exits_of(child_label(ctx.shared_path()), exit);
         exits().push((exit, new.clone()));
         new
     }
+}
+
+fn exits_of(child: SharedString, exit: TaskExit) -> Counter {
+    CHILD_EXITS.counter([child, SharedString::const_str(exit.as_str())])
 }

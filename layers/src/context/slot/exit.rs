@@ -163,7 +163,7 @@ impl Slot {
             (_, false) => End::Finished,
         });
         control.since = self.age();
-        self.changed.notify_waiters();
+        self.tell_watchers();
     }
 }
 

@@ -26,12 +26,13 @@ impl Slot {
             return;
         }
         control.correlate(request.correlation);
+        let now = Instant::now();
         if control.stop.is_none() {
-            control.since = self.age();
+            control.since = self.age_at(now);
         }
         let stop = control
             .stop
-            .get_or_insert_with(|| Box::new(Stop::new(cause, request)));
+            .get_or_insert_with(|| Box::new(Stop::new(cause, now, request)));
         stop.raise(cause, request);
         let cause = stop.cause;
         if control.phase == Phase::Active {
@@ -149,8 +150,11 @@ impl Slot {
         let mut control = self.lock();
         control.end = control.end.max(Some(cause));
         control.correlate(request.correlation);
-        self.stop_locked(&mut control, cause, request);
-        self.stir(&mut control);
+        if control.is_alive() {
+            self.stop_locked(&mut control, cause, request);
+        } else {
+            self.stir(&mut control);
+        }
     }
 
     pub(crate) fn set_group_hold(&self, held: bool) {
@@ -169,7 +173,7 @@ impl Slot {
         if control.group_hold {
             control.waits_for = Some(sibling);
             control.since = self.age();
-            self.changed.notify_waiters();
+            self.tell_watchers();
         }
     }
 
@@ -178,7 +182,7 @@ impl Slot {
         if control.is_alive() {
             control.lingering = true;
             control.since = self.age();
-            self.changed.notify_waiters();
+            self.tell_watchers();
         }
     }
 

@@ -16,7 +16,10 @@ mod run;
 mod stop;
 mod stop_word;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU32, Ordering},
+};
 
 use tokio::{
     sync::{Notify, futures::Notified},
@@ -47,7 +50,26 @@ pub(crate) struct Slot {
     poll: PollWord,
     polls: Polls,
     changed: Notify,
+    /// How many wait for `changed` that are no runs of this child.
+    watchers: AtomicU32,
     control: Mutex<Control>,
+}
+
+/// Somebody watches the child.
+pub(crate) struct Watching<'a> {
+    slot: &'a Slot,
+}
+
+impl Watching<'_> {
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.slot.changed()
+    }
+}
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        self.slot.watchers.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Slot {
@@ -64,6 +86,7 @@ impl Slot {
             poll: PollWord::default(),
             polls: Polls::default(),
             changed: Notify::new(),
+            watchers: AtomicU32::new(0),
             control: Mutex::new(Control::new(spec)),
         }
     }
@@ -132,12 +155,22 @@ impl Slot {
         after(self.born, age.into())
     }
 
-    pub(crate) fn notify(&self) {
-        self.changed.notify_waiters();
+    /// Something that concerns no run of the child has changed.
+    pub(crate) fn tell_watchers(&self) {
+        if self.watchers.load(Ordering::SeqCst) > 0 {
+            self.changed.notify_waiters();
+        }
     }
 
+    /// For a run: resolves at the next stop, or anything else.
     pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
+    }
+
+    /// For who watches the child: as long as this lives, changes are told.
+    pub(crate) fn watch(&self) -> Watching<'_> {
+        self.watchers.fetch_add(1, Ordering::SeqCst);
+        Watching { slot: self }
     }
 
     pub(crate) fn is_cancelled(&self, generation: u64) -> bool {

@@ -46,7 +46,7 @@ impl Slot {
         control.wakers.clear();
         self.word.runs(control.generation);
         self.record(&mut control, now, &[LifecycleEvent::Starting]);
-        self.changed.notify_waiters();
+        self.tell_watchers();
         Some(control.generation)
     }
 
@@ -75,7 +75,7 @@ impl Slot {
             control.started = control.generation;
         }
         drop(control);
-        self.changed.notify_waiters();
+        self.tell_watchers();
     }
 
     pub(crate) fn mark_ready(&self, generation: u64) {
@@ -98,7 +98,7 @@ impl Slot {
         if control.stop.is_none() {
             control.correlation = 0;
         }
-        self.changed.notify_waiters();
+        self.tell_watchers();
     }
 
     pub(crate) fn heartbeat(&self, generation: u64) {
@@ -128,7 +128,7 @@ impl Slot {
         {
             stop.extend(more);
             // Whoever waits for the old deadline looks again.
-            self.changed.notify_waiters();
+            self.tell_watchers();
         }
     }
 

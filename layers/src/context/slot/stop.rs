@@ -15,10 +15,10 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    pub(super) fn new(cause: StopCause, request: &StopRequest) -> Self {
+    pub(super) fn new(cause: StopCause, asked: Instant, request: &StopRequest) -> Self {
         Self {
             cause,
-            asked: Instant::now(),
+            asked,
             deadline: request.deadline,
             cap: request.cap,
             extended: None,
