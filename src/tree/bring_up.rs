@@ -44,7 +44,7 @@ impl Scope {
                 .iter()
                 .any(|child| child.starts_explicitly() || !child.depends_on.is_empty())
             {
-                self.have_started(unseen.drain(..)).await?;
+                self.have_started(std::mem::take(&mut unseen)).await?;
             }
             for child in level {
                 self.launch_first(child);
@@ -57,11 +57,6 @@ impl Scope {
                 }
             }
         }
-        // They begin more or less in the order in which they were launched: with the last of them most have,
-        // and nobody has to be woken for each.
-        if let Some(last) = unseen.last() {
-            last.gate().started(0).await;
-        }
         self.have_started(unseen).await
     }
 
@@ -72,12 +67,16 @@ impl Scope {
         });
     }
 
-    async fn have_started(
-        &self,
-        children: impl IntoIterator<Item = &Arc<Child>>,
-    ) -> Result<(), TaskFailure> {
-        for child in children {
-            self.has_started(child).await?;
+    async fn have_started(&self, children: Vec<&Arc<Child>>) -> Result<(), TaskFailure> {
+        for side_by_side in children.chunks(100) {
+            // They begin more or less in the order in which they were launched: with the last of them most
+            // have, and nobody has to be woken for each.
+            if let Some(last) = side_by_side.last() {
+                last.gate().started(0).await;
+            }
+            for child in side_by_side {
+                self.has_started(child).await?;
+            }
         }
         Ok(())
     }
@@ -385,9 +384,8 @@ pub(super) struct Stopping {
 impl Stopping {
     /// With a deadline where the child's stack brings no grace of its own.
     pub(super) fn request(&self, child: &Child) -> StopRequest {
-        let own = child.scope().is_some() || child.gate().grace().is_some();
         StopRequest {
-            deadline: (!own).then_some(self.deadline),
+            deadline: (!child.has_grace()).then_some(self.deadline),
             cap: Some(self.cap),
             correlation: self.correlation,
         }

@@ -193,6 +193,17 @@ impl Child {
         }
     }
 
+    /// Whether a stop of it ends by itself: its stack has a grace, or its supervisor's budget ends it.
+    pub(super) fn has_grace(&self) -> bool {
+        match &self.kind {
+            ChildKind::Supervisor(_) => true,
+            ChildKind::Worker(build) if build.is_supervised() => {
+                self.stack.policy.grace.is_some() || self.gate().grace().is_some()
+            }
+            ChildKind::Worker(_) => self.gate().grace().is_some(),
+        }
+    }
+
     pub(crate) fn restart_type(&self) -> RestartType {
         self.gate()
             .restart_type()

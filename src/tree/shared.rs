@@ -287,7 +287,8 @@ impl Tree {
         if !child.account() {
             return;
         }
-        let asked = child.asked(Instant::now());
+        let now = Instant::now();
+        let asked = child.asked(now);
         let last = child.gate().last_exit();
         let status = if !child.is_gone() {
             ChildShutdownStatus::AbortFailed
@@ -298,16 +299,13 @@ impl Tree {
         } else {
             ChildShutdownStatus::Graceful
         };
-        self.tell(
-            child,
-            TreeEvent::ChildShutdown { status },
-            self.correlation(),
-        );
+        let event = TreeEvent::ChildShutdown { status };
+        self.tell(child, event, now, self.correlation());
         lock(&self.ended).push(ChildShutdown {
             path: child.path(),
             generation: child.gate().generation(),
             status,
-            took: asked.at.elapsed(),
+            took: now.saturating_duration_since(asked.at),
         });
     }
 
@@ -349,18 +347,17 @@ impl Tree {
 
     /// Records something about a child that is no step of its run.
     pub(super) fn announce(&self, child: &Child, event: TreeEvent) {
-        self.tell(child, event, child.gate().correlation());
+        self.tell(child, event, Instant::now(), child.gate().correlation());
     }
 
-    fn tell(&self, child: &Child, event: TreeEvent, correlation: u64) {
+    fn tell(&self, child: &Child, event: TreeEvent, at: Instant, correlation: u64) {
         let origin = Origin {
             path: child.ctx.shared_path(),
             instance: child.ctx.instance(),
             generation: child.gate().generation(),
             attempt: 0,
         };
-        self.journal
-            .append(origin, Instant::now(), [event], correlation);
+        self.journal.append(origin, at, [event], correlation);
     }
 
     /// Records that a command came in; its sequence ties the consequences to it.

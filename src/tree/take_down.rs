@@ -84,12 +84,20 @@ impl Scope {
             let (scope, child) = (self.clone(), child.clone());
             ends.spawn(async move { scope.await_end(&child, since).await });
         };
+        // When the first of them is late.
+        let mut first = None;
         for child in children {
-            self.ask(child, StopCause::Shutdown, &stopping);
-            match child.scope() {
-                Some(_) => await_end(child),
-                None => child.enter_ending(&self.ending),
+            let drop_at = self.ask(child, StopCause::Shutdown, &stopping);
+            if child.scope().is_some() {
+                await_end(child);
+                continue;
             }
+            child.enter_ending(&self.ending);
+            if child.is_over() {
+                continue;
+            }
+            let limit = self.by_grace(drop_at, since);
+            first = Some(first.map_or(limit, |first: Instant| first.min(limit)));
         }
         let workers = || children.iter().filter(|child| child.scope().is_none());
         // Nobody has to wait for each of them before the first is late.
@@ -136,9 +144,14 @@ impl Scope {
         self.await_end(child, stopping.at).await;
     }
 
-    fn ask(&self, child: &Child, cause: StopCause, stopping: &Stopping) {
+    fn ask(
+        &self,
+        child: &Child,
+        cause: StopCause,
+        stopping: &Stopping,
+    ) -> Option<(Instant, Grace)> {
         child.asked(stopping.at);
-        child.gate().end(cause, stopping.request(child));
+        child.gate().end(cause, stopping.request(child))
     }
 
     async fn await_end(&self, child: &Arc<Child>, since: Instant) {
@@ -207,13 +220,18 @@ impl Scope {
             let wait = self.abort_wait.saturating_mul(levels + 1);
             return budget.map(|budget| after(budget, wait));
         }
-        let by_grace = match child.gate().drop_at() {
+        let by_grace = self.by_grace(child.gate().drop_at(), since);
+        Some(budget.map_or(by_grace, |budget| budget.min(by_grace)))
+    }
+
+    /// When a worker is late that is being dropped then, and has been waited for `since`.
+    fn by_grace(&self, drop_at: Option<(Instant, Grace)>, since: Instant) -> Instant {
+        match drop_at {
             Some((at, Grace::OfStopper)) => at,
             // A run is dropped in its own task; only when that did not happen it has to be aborted.
             Some((at, Grace::Own)) => after(at.max(since), self.abort_wait),
             // Its run has ended already, and what that started is being ended.
             None => after(since, self.abort_wait),
-        };
-        Some(budget.map_or(by_grace, |budget| budget.min(by_grace)))
+        }
     }
 }

@@ -102,9 +102,10 @@ impl AtEnd for Note {
         let completed = ended == Ended::Completed;
         let counts = ctx.counts(completed);
         let foreign = ctx.stop_cause().is_some_and(StopCause::is_foreign);
+        let waited = ctx.recall(key(policy), |delays: &mut Delays| delays.failures > 0);
         // A run that somebody else stopped says nothing of itself but that it was healthy so long.
-        let healthy = ctx.slot().ran_for() >= policy.healthy_time();
-        if healthy || (completed && !foreign && !counts) {
+        let healthy = || ctx.slot().ran_for() >= policy.healthy_time();
+        if waited == Some(true) && ((completed && !foreign && !counts) || healthy()) {
             ctx.recall(key(policy), |delays: &mut Delays| {
                 *delays = Delays::default();
             });

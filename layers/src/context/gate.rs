@@ -114,9 +114,9 @@ impl Gate {
         self.end(StopCause::Shutdown, StopRequest::default());
     }
 
-    /// The same for any cause, saying how the run is stopped.
-    pub fn end(&self, cause: StopCause, request: StopRequest) {
-        self.slot.end(cause, &request);
+    /// The same for any cause, saying how the run is stopped. Answers when it will be dropped, and by whom.
+    pub fn end(&self, cause: StopCause, request: StopRequest) -> Option<(Instant, Grace)> {
+        self.slot.end(cause, &request)
     }
 
     /// Stops the run alone; what follows is up to the cause.
@@ -406,13 +406,7 @@ impl Gate {
 
     /// When a stopping run will be dropped, as far as that is planned, and by whom.
     pub fn drop_at(&self) -> Option<(Instant, Grace)> {
-        self.slot.look(|look| {
-            let grace = match look.settings().and_then(|settings| settings.grace) {
-                Some(_) => Grace::Own,
-                None => Grace::OfStopper,
-            };
-            Some((look.drop_at()?, grace))
-        })
+        self.slot.look(|look| look.drop_at())
     }
 
     /// Until when a starting run asked for more time.

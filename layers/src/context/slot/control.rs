@@ -6,8 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{
-        ChildSettings, ChildStatus, ContextSpec, LastExit, ReadinessPolicy, helpers::Helpers,
-        memory::Memory,
+        ChildSettings, ChildStatus, ContextSpec, Grace, LastExit, ReadinessPolicy,
+        helpers::Helpers, memory::Memory,
     },
     Slot,
     stop::Stop,
@@ -239,6 +239,14 @@ impl Control {
         const DEFAULT: Duration = Duration::from_secs(60);
         self.setting(|settings| settings.backoff)
             .map_or(DEFAULT, |backoff| backoff.healthy_time())
+    }
+
+    /// Who drops the run when it is stopped and does not end.
+    pub(super) fn grace(&self) -> Grace {
+        match self.setting(|settings| settings.grace) {
+            Some(_) => Grace::Own,
+            None => Grace::OfStopper,
+        }
     }
 
     /// When the stopping run will be dropped.

@@ -40,7 +40,9 @@ impl Slot {
         control.failed_first_start = first_start && !stop.is_some_and(StopCause::is_foreign);
         // Whether a child starts that others stopped only to run again, its next run shows.
         control.first_start &= matches!(stop, Some(StopCause::Restart | StopCause::Sibling));
-        let notes = std::mem::take(&mut control.history().notes);
+        let notes = control.history.as_mut();
+        let notes = notes.map(|history| std::mem::take(&mut history.notes));
+        let notes = notes.unwrap_or_default();
         let facts = ExitFacts {
             restart,
             exit,

@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    super::{HoldReason, LifecycleEvent, StopRequest},
+    super::{Grace, HoldReason, LifecycleEvent, StopRequest},
     Slot,
     control::{Control, Hold, Phase},
     stop::{Stop, after},
@@ -146,7 +146,7 @@ impl Slot {
         Some(())
     }
 
-    pub(crate) fn end(&self, cause: StopCause, request: &StopRequest) {
+    pub(crate) fn end(&self, cause: StopCause, request: &StopRequest) -> Option<(Instant, Grace)> {
         let mut control = self.lock();
         control.end = control.end.max(Some(cause));
         control.correlate(request.correlation);
@@ -155,6 +155,7 @@ impl Slot {
         } else {
             self.stir(&mut control);
         }
+        Some((control.drop_at()?, control.grace()))
     }
 
     pub(crate) fn set_group_hold(&self, held: bool) {

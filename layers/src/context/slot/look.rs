@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{
-    super::{ChildSettings, ChildStatus, HoldReason, LastExit, ReadinessPolicy},
+    super::{ChildSettings, ChildStatus, Grace, HoldReason, LastExit, ReadinessPolicy},
     Slot,
     control::{Control, Hold, Phase},
 };
@@ -127,8 +127,8 @@ impl Look<'_> {
         helpers.is_some_and(|helpers| helpers.any_alive())
     }
 
-    pub(crate) fn drop_at(&self) -> Option<Instant> {
-        self.control.drop_at()
+    pub(crate) fn drop_at(&self) -> Option<(Instant, Grace)> {
+        Some((self.control.drop_at()?, self.control.grace()))
     }
 
     pub(crate) fn start_extended(&self) -> Option<Instant> {

@@ -81,9 +81,11 @@ impl Slot {
     /// Notes a hold if the fuse blew.
     pub(crate) fn note_quarantine(&self, release_after: Option<Duration>) {
         let mut control = self.lock();
-        let notes = &mut control.history().notes;
-        if notes.fuse.is_some_and(|fuse| fuse.blown) {
-            notes.quarantine = Some(release_after);
+        let Some(history) = &mut control.history else {
+            return;
+        };
+        if history.notes.fuse.is_some_and(|fuse| fuse.blown) {
+            history.notes.quarantine = Some(release_after);
         }
     }
 
