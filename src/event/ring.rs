@@ -113,7 +113,11 @@ impl Ring {
     }
 
     pub(crate) fn uptime(&self) -> Duration {
-        self.born.elapsed()
+        self.uptime_at(Instant::now())
+    }
+
+    pub(crate) fn uptime_at(&self, time: Instant) -> Duration {
+        time.saturating_duration_since(self.born)
     }
 
     /// The sequence of the last event.
@@ -130,7 +134,7 @@ impl Ring {
         kinds: impl IntoIterator<Item = K>,
         correlation: u64,
     ) -> Recorded {
-        let mut uptime = at.saturating_duration_since(self.born);
+        let mut uptime = self.uptime_at(at);
         let mut ring = self.ring();
         // Somebody was quicker; or the clock is a virtual one, and this is none of its threads.
         if let Some(last) = ring.records.back() {

@@ -130,7 +130,7 @@ impl NodeState {
     pub(crate) fn of(child: &Child) -> Self {
         Self {
             significant: child.significant,
-            tags: child.tags.to_vec(),
+            tags: child.tags().to_vec(),
             supervisor: child.scope().map(|scope| SupervisorNode::of(scope)),
             children: child
                 .scope()

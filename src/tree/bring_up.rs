@@ -42,7 +42,7 @@ impl Scope {
         for level in members.chunk_by(|a, b| a.level == b.level) {
             if level
                 .iter()
-                .any(|child| child.starts_explicitly() || !child.depends_on.is_empty())
+                .any(|child| child.starts_explicitly() || !child.depends_on().is_empty())
             {
                 self.have_started(std::mem::take(&mut unseen)).await?;
             }
@@ -366,6 +366,7 @@ impl Scope {
         let at = Instant::now();
         Stopping {
             at,
+            uptime: self.tree().journal.uptime_at(at),
             deadline: after(at, self.grace),
             cap: self.tree().stop_cap(),
             correlation: self.cause(),
@@ -376,6 +377,8 @@ impl Scope {
 /// How runs are stopped that are asked to at one time.
 pub(super) struct Stopping {
     pub(super) at: Instant,
+    /// The same since the tree started.
+    pub(super) uptime: Duration,
     deadline: Instant,
     cap: Instant,
     correlation: u64,

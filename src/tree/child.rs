@@ -11,7 +11,7 @@ use supervisor_layers::{
     ChildPolicy, Gate, RestartAction, RestartType, TaskContext,
     context::{ContextSpec, ReadinessPolicy},
 };
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::task::JoinHandle;
 
 use super::{Scope, core::ScopeCore, ending::Ending};
 use crate::{
@@ -28,8 +28,7 @@ pub(crate) struct Child {
     pub(super) level: Option<u32>,
     pub(crate) kind: ChildKind,
     pub(crate) significant: bool,
-    pub(crate) depends_on: Box<[String]>,
-    pub(crate) tags: Box<[String]>,
+    words: Option<Box<Words>>,
     pub(super) stack: Arc<Stack>,
     readiness: ReadinessPolicy,
     on_fuse_blown: OnFuseBlown,
@@ -37,7 +36,8 @@ pub(crate) struct Child {
     aborted: AtomicBool,
     over: AtomicBool,
     leaving: AtomicBool,
-    asked: Mutex<Option<Asked>>,
+    /// As [`Asked`] has it in a word; 0 before.
+    asked: AtomicU64,
     accounted: AtomicBool,
     /// Counted in its supervisor's [`Ending`].
     ending: AtomicBool,
@@ -45,11 +45,32 @@ pub(crate) struct Child {
     regrouped: AtomicU64,
 }
 
+/// What a declaration names beside the child; most name nothing.
+struct Words {
+    depends_on: Vec<String>,
+    tags: Vec<String>,
+}
+
 /// Since when a child is being ended, and whether a run of it was alive then.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
-    pub(super) at: Instant,
+    /// Since the tree started.
+    pub(super) at: Duration,
     pub(super) was_alive: bool,
+}
+
+impl Asked {
+    fn from_word(word: u64) -> Self {
+        Self {
+            at: Duration::from_nanos((word >> 1) - 1),
+            was_alive: word & 1 == 1,
+        }
+    }
+
+    fn word(self) -> u64 {
+        let nanos = u64::try_from(self.at.as_nanos()).unwrap_or(u64::MAX >> 2);
+        ((nanos + 1) << 1) | u64::from(self.was_alive)
+    }
 }
 
 /// What a child is.
@@ -144,8 +165,12 @@ impl Child {
             level,
             kind,
             significant: as_child.significant,
-            depends_on: as_child.depends_on.into(),
-            tags: as_child.tags.into(),
+            words: (!as_child.depends_on.is_empty() || !as_child.tags.is_empty()).then(|| {
+                Box::new(Words {
+                    depends_on: as_child.depends_on,
+                    tags: as_child.tags,
+                })
+            }),
             stack,
             readiness: as_child.readiness,
             on_fuse_blown: as_child.on_fuse_blown,
@@ -153,7 +178,7 @@ impl Child {
             aborted: AtomicBool::new(false),
             over: AtomicBool::new(true),
             leaving: AtomicBool::new(false),
-            asked: Mutex::default(),
+            asked: AtomicU64::new(0),
             accounted: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             regrouped: AtomicU64::new(0),
@@ -162,6 +187,15 @@ impl Child {
 
     pub(crate) fn path(&self) -> SupervisorPath {
         SupervisorPath::of(self.ctx.shared_path().clone())
+    }
+
+    /// The siblings that have to have started before it does.
+    pub(super) fn depends_on(&self) -> &[String] {
+        self.words.as_ref().map_or(&[], |words| &words.depends_on)
+    }
+
+    pub(crate) fn tags(&self) -> &[String] {
+        self.words.as_ref().map_or(&[], |words| &words.tags)
     }
 
     pub(crate) fn gate(&self) -> Gate {
@@ -249,7 +283,7 @@ impl Child {
     }
 
     pub(super) fn begin_task(&self) {
-        *lock(&self.asked) = None;
+        self.asked.store(0, Ordering::Release);
         self.aborted.store(false, Ordering::Release);
         self.over.store(false, Ordering::Release);
     }
@@ -306,17 +340,23 @@ impl Child {
     }
 
     /// Notes that its end was asked for; the first to ask counts.
-    pub(super) fn asked(&self, at: Instant) -> Asked {
-        *lock(&self.asked).get_or_insert_with(|| Asked {
-            at,
-            was_alive: self.gate().is_active(),
-        })
+    pub(super) fn asked(&self, at: Duration) -> Asked {
+        let first = |word| match word {
+            0 => {
+                let was_alive = self.gate().is_active();
+                Some(Asked { at, was_alive }.word())
+            }
+            _ => None,
+        };
+        let order = (Ordering::AcqRel, Ordering::Acquire);
+        let before = self.asked.fetch_update(order.0, order.1, first);
+        Asked::from_word(before.map_or_else(|word| word, |_| self.asked.load(Ordering::Acquire)))
     }
 
     /// Its supervisor ended it and the tree goes on: a shutdown will find it down.
     pub(super) fn settled(&self) {
         if self.is_over() {
-            *lock(&self.asked) = None;
+            self.asked.store(0, Ordering::Release);
         }
     }
 

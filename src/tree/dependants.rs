@@ -7,7 +7,7 @@ impl Scope {
     /// The sibling that keeps a child from starting with its group: one that it depends on and that is held,
     /// or waits for such a one itself, or, released meanwhile, is on its way.
     pub(super) fn held_up_by(&self, child: &Child, group: &[Arc<Child>]) -> Option<Arc<Child>> {
-        let on = child.depends_on.iter().filter_map(|on| self.child(on));
+        let on = child.depends_on().iter().filter_map(|on| self.child(on));
         on.into_iter().find(|on| {
             let gate = on.gate();
             let in_group = |on: &Child| {

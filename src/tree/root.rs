@@ -353,13 +353,14 @@ fn account_child(tree: &Tree, child: &super::Child, count: &mut ShutdownReconcil
     if child.is_gone() {
         return;
     }
+    let now = tree.journal.uptime();
     let helpers = child.ctx.snapshot().helpers;
     count.tasks_alive += usize::from(!child.is_over());
     count.helpers_alive += helpers.len();
     count.stragglers.push(Straggler {
         path: child.path(),
         generation: child.gate().generation(),
-        since: child.asked(Instant::now()).at.elapsed(),
+        since: now.saturating_sub(child.asked(now).at),
         helpers,
     });
 }

@@ -455,7 +455,7 @@ impl Children {
     }
 
     fn name(&mut self, child: &Arc<Child>) {
-        for on in &child.depends_on {
+        for on in child.depends_on() {
             *self.depended_on.entry(on.clone()).or_default() += 1;
         }
         self.by_name.insert(ById(child.clone()));
@@ -463,7 +463,7 @@ impl Children {
 
     /// Whether a child depends on that name, or on a sibling that does.
     fn depends_on(&self, child: &Child, id: &str) -> bool {
-        let mut on = child.depends_on.iter();
+        let mut on = child.depends_on().iter();
         on.any(|on| on == id || self.by_name(on).is_some_and(|on| self.depends_on(on, id)))
     }
 
@@ -472,7 +472,7 @@ impl Children {
         if !self.depended_on.contains_key(id) {
             return Vec::new();
         }
-        let names = |child: &&Arc<Child>| child.depends_on.iter().any(|on| on == id);
+        let names = |child: &&Arc<Child>| child.depends_on().iter().any(|on| on == id);
         self.by_instance
             .values()
             .filter(names)
@@ -485,7 +485,7 @@ impl Children {
             return false;
         }
         self.by_name.remove(child.ctx.id());
-        for on in &child.depends_on {
+        for on in child.depends_on() {
             if let Some(count) = self.depended_on.get_mut(on) {
                 *count -= 1;
                 if *count == 0 {

@@ -288,7 +288,8 @@ impl Tree {
             return;
         }
         let now = Instant::now();
-        let asked = child.asked(now);
+        let uptime = self.journal.uptime_at(now);
+        let asked = child.asked(uptime);
         let last = child.gate().last_exit();
         let status = if !child.is_gone() {
             ChildShutdownStatus::AbortFailed
@@ -305,7 +306,7 @@ impl Tree {
             path: child.path(),
             generation: child.gate().generation(),
             status,
-            took: now.saturating_duration_since(asked.at),
+            took: uptime.saturating_sub(asked.at),
         });
     }
 

@@ -6,7 +6,6 @@ use std::{
 };
 
 use supervisor_layers::{FailureKind, StopCause, TaskContext, TaskFailure, context::StopRequest};
-use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{
@@ -171,7 +170,7 @@ impl Scope {
 
     fn abort_all(&self) {
         for child in self.children() {
-            child.asked(Instant::now());
+            child.asked(self.tree().journal.uptime());
             child
                 .gate()
                 .end(StopCause::Shutdown, StopRequest::default());

@@ -150,7 +150,7 @@ impl Scope {
         cause: StopCause,
         stopping: &Stopping,
     ) -> Option<(Instant, Grace)> {
-        child.asked(stopping.at);
+        child.asked(stopping.uptime);
         child.gate().end(cause, stopping.request(child))
     }
 

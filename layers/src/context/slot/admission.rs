@@ -94,10 +94,9 @@ impl Slot {
     /// Helpers that a dropped life left behind: no run begins before they have ended.
     pub(crate) fn leftovers(&self) -> Option<TaskTracker> {
         let mut control = self.lock();
-        control.helpers.take_if(|helpers| helpers.is_empty());
+        control.forget_helpers();
         control
-            .helpers
-            .as_ref()
+            .helpers()
             .filter(|_| control.phase != Phase::Active)
             .map(|helpers| helpers.end())
     }

@@ -44,21 +44,18 @@ pub(super) struct Control {
     pub(super) hold: Option<Box<Hold>>,
     /// The next run waits for the child's group.
     pub(super) group_hold: bool,
-    /// The held sibling that it waits for.
-    pub(super) waits_for: Option<Arc<str>>,
     /// Somebody asked for another run after this one had ended: it begins whatever was decided.
     pub(super) rerun: bool,
     pub(super) lingering: bool,
     /// A `RestartLayer` carries out the runs of this life.
     pub(super) managed: bool,
-    pub(super) start_extended: Option<Nanos>,
     pub(super) beat: Option<Nanos>,
     /// None before a layer or an exit had something to note.
     pub(super) history: Option<Box<History>>,
     /// Shared by children of one policy.
     pub(super) settings: Option<Arc<ChildSettings>>,
-    pub(super) helpers: Option<Box<Helpers>>,
-    pub(super) token: Option<CancellationToken>,
+    /// None before there is any of it.
+    pub(super) rare: Option<Box<Rare>>,
     /// Nearly always the child's own task alone.
     pub(super) wakers: SmallVec<[Waker; 1]>,
     pub(super) sequence: u64,
@@ -96,6 +93,16 @@ pub(super) enum Hold {
         reason: Arc<str>,
         until: Option<Instant>,
     },
+}
+
+/// What few children have at any one time.
+#[derive(Default)]
+pub(super) struct Rare {
+    pub(super) helpers: Option<Helpers>,
+    pub(super) token: Option<CancellationToken>,
+    /// The held sibling that the next run waits for, with the group.
+    pub(super) waits_for: Option<Arc<str>>,
+    pub(super) start_extended: Option<Nanos>,
 }
 
 /// What there is to tell of a child that has had an exit.
@@ -138,16 +145,13 @@ impl Control {
             end: None,
             hold: None,
             group_hold: false,
-            waits_for: None,
             rerun: false,
             lingering: false,
             managed: false,
-            start_extended: None,
             beat: None,
             history: None,
             settings: spec.settings,
-            helpers: None,
-            token: None,
+            rare: None,
             wakers: SmallVec::new(),
             sequence: 0,
             correlation: 0,
@@ -182,6 +186,42 @@ impl Control {
             history.notes = Notes::default();
         }
         self.cut_backoff();
+    }
+
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub(super) fn helpers(&self) -> Option<&Helpers> {
+        self.rare.as_ref()?.helpers.as_ref()
+    }
+
+    /// Forgets helpers that have all ended.
+    pub(super) fn forget_helpers(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.helpers.take_if(|helpers| helpers.is_empty());
+        }
+    }
+
+    /// Cancels the token that was handed out for the run, if one was.
+    pub(super) fn cancel_token(&mut self) {
+        if let Some(token) = self.rare.as_mut().and_then(|rare| rare.token.take()) {
+            token.cancel();
+        }
+    }
+
+    pub(super) fn waits_for(&self) -> Option<&Arc<str>> {
+        self.rare.as_ref()?.waits_for.as_ref()
+    }
+
+    pub(super) fn waits_for_nobody(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.waits_for = None;
+        }
+    }
+
+    pub(super) fn start_extended(&self) -> Option<Nanos> {
+        self.rare.as_ref()?.start_extended
     }
 
     pub(super) fn history(&mut self) -> &mut History {
@@ -284,8 +324,8 @@ impl Control {
                 reason: reason.clone(),
                 until: *until,
             },
-            (Phase::Idle | Phase::BackingOff { .. }, None) if self.waits_for.is_some() => {
-                let sibling = self.waits_for.clone().unwrap_or_else(|| "".into());
+            (Phase::Idle | Phase::BackingOff { .. }, None) if self.waits_for().is_some() => {
+                let sibling = self.waits_for().cloned().unwrap_or_else(|| "".into());
                 ChildStatus::WaitingFor { sibling }
             }
             (Phase::BackingOff { until }, None) if until <= slot.age() => ChildStatus::Waiting,

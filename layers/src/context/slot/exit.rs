@@ -63,10 +63,8 @@ impl Slot {
             control.attempt = 0;
         }
         control.lingering = false;
-        control.helpers.take_if(|helpers| helpers.is_empty());
-        if let Some(token) = control.token.take() {
-            token.cancel();
-        }
+        control.forget_helpers();
+        control.cancel_token();
         self.word.over(generation);
 
         let message = result.err().map(|failure| failure.message().clone());

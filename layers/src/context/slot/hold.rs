@@ -37,7 +37,7 @@ impl Slot {
         let cause = stop.cause;
         if control.phase == Phase::Active {
             self.word.stops(control.generation, cause);
-            if let Some(token) = &control.token {
+            if let Some(token) = control.rare.as_ref().and_then(|rare| rare.token.as_ref()) {
                 token.cancel();
             }
         }
@@ -121,7 +121,7 @@ impl Slot {
     /// changed.
     pub(crate) fn restart(&self, request: &StopRequest) -> Option<()> {
         let mut control = self.lock();
-        if control.hold.is_some() || control.end.is_some() || control.waits_for.is_some() {
+        if control.hold.is_some() || control.end.is_some() || control.waits_for().is_some() {
             return None;
         }
         match control.phase {
@@ -161,7 +161,7 @@ impl Slot {
     pub(crate) fn set_group_hold(&self, held: bool) {
         let mut control = self.lock();
         control.group_hold = held;
-        control.waits_for = None;
+        control.waits_for_nobody();
         if held {
             control.cut_backoff();
         }
@@ -172,7 +172,7 @@ impl Slot {
     pub(crate) fn wait_for(&self, sibling: Arc<str>) {
         let mut control = self.lock();
         if control.group_hold {
-            control.waits_for = Some(sibling);
+            control.rare().waits_for = Some(sibling);
             control.since = self.age();
             self.tell_watchers();
         }
@@ -196,7 +196,7 @@ impl Slot {
         let mut control = self.lock();
         control.end = None;
         control.group_hold = false;
-        control.waits_for = None;
+        control.waits_for_nobody();
         control.rerun = false;
         control.first_start = first_start;
         control.forget_history();

@@ -93,7 +93,7 @@ impl Look<'_> {
     }
 
     pub(crate) fn waits_for(&self) -> Option<&Arc<str>> {
-        self.control.waits_for.as_ref()
+        self.control.waits_for()
     }
 
     /// No run of it has started, and one will without anybody's doing.
@@ -123,7 +123,7 @@ impl Look<'_> {
     }
 
     pub(crate) fn has_helpers(&self) -> bool {
-        let helpers = self.control.helpers.as_ref();
+        let helpers = self.control.helpers();
         helpers.is_some_and(|helpers| helpers.any_alive())
     }
 
@@ -132,6 +132,6 @@ impl Look<'_> {
     }
 
     pub(crate) fn start_extended(&self) -> Option<Instant> {
-        self.control.start_extended.map(|age| self.slot.at(age))
+        self.control.start_extended().map(|age| self.slot.at(age))
     }
 }

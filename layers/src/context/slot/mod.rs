@@ -195,7 +195,7 @@ impl Slot {
             token.cancel();
             return token;
         }
-        control.token.get_or_insert_default().child_token()
+        control.rare().token.get_or_insert_default().child_token()
     }
 
     pub(crate) fn snapshot(&self) -> ChildSnapshot {
@@ -219,8 +219,8 @@ impl Slot {
             stuck: self.stuck(),
             settings: control.settings.as_deref().copied().unwrap_or_default(),
             helpers: control
-                .helpers
-                .iter()
+                .helpers()
+                .into_iter()
                 .flat_map(|helpers| helpers.alive())
                 .collect(),
             sequence: control.sequence,

@@ -155,7 +155,7 @@ impl Slot {
         let control = self.lock();
         (!control.ready && control.stop.is_none()).then_some(StartPending {
             began: control.began,
-            extended: control.start_extended,
+            extended: control.start_extended(),
         })
     }
 

@@ -36,12 +36,14 @@ impl Slot {
         control.ready = false;
         control.polled_once = false;
         control.stop = None;
-        control.start_extended = None;
         control.beat = None;
+        if let Some(rare) = &mut control.rare {
+            rare.start_extended = None;
+            rare.token = None;
+        }
         if let Some(history) = &mut control.history {
             history.notes = Notes::default();
         }
-        control.token = None;
         control.lingering = false;
         control.wakers.clear();
         self.word.runs(control.generation);
@@ -117,7 +119,8 @@ impl Slot {
         let mut control = self.lock();
         if control.generation == generation {
             let until = self.age().saturating_add(more.into());
-            control.start_extended = control.start_extended.max(Some(until));
+            let extended = &mut control.rare().start_extended;
+            *extended = (*extended).max(Some(until));
         }
     }
 
@@ -178,7 +181,7 @@ impl Slot {
             let mut control = self.lock();
             let lives = control.runs(generation);
             lives.then(|| {
-                let tracker = control.helpers.get_or_insert_default().tracker();
+                let tracker = control.rare().helpers.get_or_insert_default().tracker();
                 // Whoever ends the run meanwhile waits for a helper that is about to be there.
                 (tracker.clone(), tracker.token())
             })
@@ -194,7 +197,7 @@ impl Slot {
         let task = spawn(&tracker);
         let mut control = self.lock();
         let lives = control.runs(generation);
-        match control.helpers.as_mut().filter(|_| lives) {
+        match control.rare().helpers.as_mut().filter(|_| lives) {
             Some(helpers) => helpers.enter(place, blocking, task.abort_handle()),
             None => task.abort(),
         }
@@ -208,9 +211,9 @@ impl Slot {
         if control.generation != generation {
             return None;
         }
-        let tracker = control.helpers.as_ref()?.end();
+        let tracker = control.helpers()?.end();
         if tracker.is_empty() {
-            control.helpers = None;
+            control.forget_helpers();
             return None;
         }
         if control.phase == Phase::Active {
@@ -221,9 +224,7 @@ impl Slot {
             if stopped.is_none() {
                 self.word.over(generation);
             }
-            if let Some(token) = control.token.take() {
-                token.cancel();
-            }
+            control.cancel_token();
             self.changed.notify_waiters();
         }
         Some(tracker)
