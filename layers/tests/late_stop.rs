@@ -76,7 +76,9 @@ async fn a_job_that_has_completed_stays_so_whatever_stops_it() {
         |gate| assert!(gate.pause()),
         |gate| assert!(gate.quarantine("poisoned", None)),
         |gate| gate.stop_run(StopCause::Sibling, StopRequest::default()),
-        |gate| drop(gate.end(StopCause::Removal, StopRequest::default())),
+        |gate| {
+            gate.end(StopCause::Removal, StopRequest::default());
+        },
         Gate::shutdown,
     ];
     for stop in stops {

@@ -75,8 +75,10 @@ impl Drop for ChildTask {
 }
 
 /// Begins a life whenever the gate lets one begin.
-///
-/// The task's future is what a child weighs most: a block, as a function would have its arguments twice.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "the future is what a child weighs most, and an async function's has its arguments twice"
+)]
 fn drive<L: Lives>(mut task: ChildTask, mut lives: L) -> impl Future<Output = ()> + Send {
     async move {
         let cause = loop {
