@@ -93,6 +93,12 @@ pub fn run(operations: &[Operation]) {
     runtime.shutdown_background();
 }
 
+/// Leaves without a figure, for a size that the peer cannot do.
+pub fn leave_out(why: &str) -> ! {
+    println!("{}", json!({"left_out": why}));
+    std::process::exit(0)
+}
+
 /// Counts what was really done, and wakes who waits for it.
 #[derive(Default)]
 pub struct Done {
