@@ -42,7 +42,7 @@ impl Taken {
     }
 }
 
-type Work = Pin<Box<dyn Future<Output = Taken>>>;
+type Work = Pin<Box<dyn Future<Output = Taken> + Send>>;
 
 /// An operation by its name.
 pub struct Operation {
@@ -80,7 +80,9 @@ pub fn run(operations: &[Operation]) {
         .enable_all()
         .build()
         .expect("a runtime");
-    let taken = runtime.block_on((operation.work)(size));
+    // On a worker thread, as what commands and watches children is in a program.
+    let work = runtime.spawn((operation.work)(size));
+    let taken = runtime.block_on(work).expect("it was measured");
     let values: serde_json::Map<String, serde_json::Value> = taken
         .values
         .iter()
