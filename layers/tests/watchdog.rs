@@ -48,7 +48,7 @@ impl Owner for Nobody {
         Recorded::default()
     }
 
-    fn admit_restart(&self) -> bool {
+    fn admit_restart(&self, _: tokio::time::Instant) -> bool {
         true
     }
 

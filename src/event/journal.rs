@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::{
     SupervisorEvent, TreeEvent,
-    ring::{Read, Ring, Selection},
+    ring::{Growth, Read, Ring, Selection},
 };
 use crate::{
     record::{LineFile, Lines, RETRY, Rotation, Skipped, encode},
@@ -88,9 +88,8 @@ impl Copying {
     pub(crate) async fn run(mut self, tree: &Tree) {
         let everything = Selection::default();
         loop {
-            let mut grown = Box::pin(self.ring.grown().notified_owned());
             // Before reading, so that nothing appended in between is missed.
-            grown.as_mut().enable();
+            let grown = Growth::of(&self.ring);
             let (entries, next) = match self.ring.read(self.next, &everything) {
                 Read::Events { batch, next } => {
                     let events = batch.into_iter();

@@ -1,14 +1,19 @@
 use std::{
     collections::VecDeque,
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     time::{Duration, SystemTime},
 };
 
 use supervisor_layers::context::{Recorded, RunId};
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, futures::OwnedNotified},
+    time::Instant,
+};
 
 use super::{EventFilter, EventKind, Lag, SupervisorEvent};
 use crate::spec::SupervisorPath;
@@ -27,12 +32,62 @@ pub(crate) struct Ring {
     head: AtomicU64,
     ring: Mutex<Records>,
     grown: Arc<Notify>,
+    /// How many wait for it to grow.
+    waiting: AtomicUsize,
 }
 
+/// A wait for what comes next.
+pub(super) struct Growth {
+    ring: Arc<Ring>,
+    grown: Pin<Box<OwnedNotified>>,
+}
+
+impl Growth {
+    /// Begins now: nothing that is appended from now on is missed.
+    pub(super) fn of(ring: &Arc<Ring>) -> Self {
+        ring.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut grown = Box::pin(ring.grown.clone().notified_owned());
+        grown.as_mut().enable();
+        Self {
+            ring: ring.clone(),
+            grown,
+        }
+    }
+}
+
+impl Future for Growth {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.grown.as_mut().poll(cx)
+    }
+}
+
+impl Drop for Growth {
+    fn drop(&mut self) {
+        self.ring.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The last records, each at its sequence modulo the capacity.
 #[derive(Default)]
 struct Records {
-    records: VecDeque<Record>,
+    records: Vec<Record>,
     closed: bool,
+}
+
+impl Records {
+    /// Where the record of a sequence is or comes to be; they begin with 1.
+    fn place(sequence: u64, capacity: usize) -> usize {
+        usize::try_from((sequence - 1) % capacity as u64).unwrap_or_default()
+    }
+
+    fn keep(&mut self, sequence: u64, capacity: usize, record: Record) {
+        match self.records.get_mut(Self::place(sequence, capacity)) {
+            Some(oldest) => *oldest = record,
+            None => self.records.push(record),
+        }
+    }
 }
 
 struct Record {
@@ -105,6 +160,7 @@ impl Ring {
             head: AtomicU64::new(0),
             ring: Mutex::default(),
             grown: Arc::default(),
+            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -137,10 +193,11 @@ impl Ring {
         let mut uptime = self.uptime_at(at);
         let mut ring = self.ring();
         // Somebody was quicker; or the clock is a virtual one, and this is none of its threads.
-        if let Some(last) = ring.records.back() {
+        let mut sequence = self.head.load(Ordering::Relaxed);
+        if sequence > 0 {
+            let last = &ring.records[Records::place(sequence, self.capacity)];
             uptime = uptime.max(last.uptime);
         }
-        let mut sequence = self.head.load(Ordering::Relaxed);
         let mut correlation = correlation;
         for kind in kinds {
             let kind = kind.into();
@@ -148,22 +205,25 @@ impl Ring {
             if correlation == 0 && opens(&kind) {
                 correlation = sequence;
             }
-            if ring.records.len() == self.capacity {
-                ring.records.pop_front();
-            }
-            ring.records.push_back(Record {
-                uptime,
-                path: origin.path.clone(),
-                instance: origin.instance,
-                generation: origin.generation,
-                attempt: origin.attempt,
-                correlation,
-                kind,
-            });
+            ring.keep(
+                sequence,
+                self.capacity,
+                Record {
+                    uptime,
+                    path: origin.path.clone(),
+                    instance: origin.instance,
+                    generation: origin.generation,
+                    attempt: origin.attempt,
+                    correlation,
+                    kind,
+                },
+            );
         }
         self.head.store(sequence, Ordering::Release);
         drop(ring);
-        self.grown.notify_waiters();
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.grown.notify_waiters();
+        }
         self.lag.grown(sequence);
         Recorded {
             sequence,
@@ -175,10 +235,6 @@ impl Ring {
     pub(crate) fn close(&self) {
         self.ring().closed = true;
         self.grown.notify_waiters();
-    }
-
-    pub(super) fn grown(&self) -> Arc<Notify> {
-        self.grown.clone()
     }
 
     /// What there is for a reader from `next` on. Nobody has to wait for long for who reads: it looks at a
@@ -204,10 +260,10 @@ impl Ring {
                 next: reachable,
             };
         }
-        let skip = usize::try_from(next - first).unwrap_or(usize::MAX);
         let mut batch = VecDeque::new();
         let mut end = next;
-        for record in ring.records.iter().skip(skip).take(Self::SCAN) {
+        for sequence in (next..=head).take(Self::SCAN) {
+            let record = &ring.records[Records::place(sequence, self.capacity)];
             if wanted.filter.passes(&record.path, &record.kind) {
                 batch.push_back(self.expand(record, end));
             }

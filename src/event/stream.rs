@@ -7,12 +7,11 @@ use std::{
 };
 
 use futures_core::Stream;
-use tokio::sync::futures::OwnedNotified;
 
 use super::{
     EventFilter, SupervisorEvent,
     lag::Subscriber,
-    ring::{Read, Ring, Selection},
+    ring::{Growth, Read, Ring, Selection},
 };
 use crate::{metrics, spec::BackpressureStrategy};
 
@@ -63,7 +62,7 @@ pub struct EventStream {
     /// Where the next batch begins.
     batch_end: u64,
     sample: Sample,
-    waiting: Option<Pin<Box<OwnedNotified>>>,
+    waiting: Option<Growth>,
 }
 
 impl EventStream {
@@ -156,11 +155,7 @@ impl EventStream {
             }
             self.advance(self.batch_end);
             // Registered before reading, so that nothing appended in between is missed.
-            let waiting = self.waiting.get_or_insert_with(|| {
-                let mut notified = Box::pin(self.ring.grown().notified_owned());
-                notified.as_mut().enable();
-                notified
-            });
+            let waiting = self.waiting.get_or_insert_with(|| Growth::of(&self.ring));
             match self.ring.read(self.next, &self.wanted) {
                 Read::Events { batch, next } => {
                     self.batch = batch;
@@ -181,7 +176,7 @@ impl EventStream {
                     }
                 }
             }
-            ready!(waiting.as_mut().poll(cx));
+            ready!(Pin::new(waiting).poll(cx));
             self.waiting = None;
         }
     }

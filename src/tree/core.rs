@@ -149,10 +149,9 @@ impl ScopeCore {
     }
 
     /// Counts one restart; `false` is one too many.
-    pub(super) fn charge_intensity(&self) -> bool {
-        !lock(&self.intensity)
-            .charge(self.limit, self.origin.elapsed())
-            .blown
+    pub(super) fn charge_intensity(&self, now: Instant) -> bool {
+        let now = now.saturating_duration_since(self.origin);
+        !lock(&self.intensity).charge(self.limit, now).blown
     }
 
     pub(crate) fn intensity(&self) -> FuseReading {
@@ -203,8 +202,8 @@ impl Owner for ScopeCore {
             .append(Origin::from(run), at, steps.iter().cloned(), correlation)
     }
 
-    fn admit_restart(&self) -> bool {
-        self.charge_intensity()
+    fn admit_restart(&self, now: Instant) -> bool {
+        self.charge_intensity(now)
     }
 
     fn is_closing(&self) -> bool {

@@ -185,7 +185,7 @@ impl Gate {
             if let Err(cause) = answer.await {
                 return NextRun::End(cause);
             }
-            if let Some(generation) = self.slot.begin_run() {
+            if let Some(generation) = self.slot.begin_run(Instant::now()) {
                 return NextRun::Run(TaskContext::of_run(self.slot.clone(), generation));
             }
         }

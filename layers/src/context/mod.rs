@@ -26,7 +26,7 @@ pub use helpers::Helper;
 pub use owner::{LifecycleEvent, Owner, Recorded, RunId};
 pub use request::StopRequest;
 pub use slot::after;
-pub(crate) use slot::{Slot, Wait, Watch};
+pub(crate) use slot::{Exit, Slot, Wait, Watch};
 pub use status::{
     ChildSettings, ChildSnapshot, ChildStatus, HoldReason, LastExit, PollStatistics,
     ReadinessPolicy,
@@ -98,7 +98,7 @@ impl TaskContext {
 
     fn granted(self) -> Self {
         // A new slot has neither stop nor hold, so its first run is always admitted.
-        let _ = self.slot.begin_run();
+        let _ = self.slot.begin_run(Instant::now());
         self
     }
 

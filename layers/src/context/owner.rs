@@ -48,8 +48,8 @@ pub trait Owner: Any + Send + Sync {
         correlation: u64,
     ) -> Recorded;
 
-    /// Whether the supervisor's intensity lets one restart pass; asked for children without a fuse.
-    fn admit_restart(&self) -> bool;
+    /// Whether the supervisor's intensity lets one restart pass now; asked for children without a fuse.
+    fn admit_restart(&self, now: Instant) -> bool;
 
     /// Whether no run may begin anywhere any more.
     fn is_closing(&self) -> bool;

@@ -6,11 +6,13 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use crate::{
-    BoxError, FailureKind, RestartAction, RestartType, TaskContext, TaskFailure, context::Wait,
+    BoxError, FailureKind, RestartAction, RestartType, TaskContext, TaskFailure,
+    context::{Exit, Wait},
     task::catch_panic,
 };
 
@@ -110,7 +112,7 @@ impl<S, F> RestartFuture<S, F> {
 
 /// The life after an exit.
 enum Next {
-    GoesOn,
+    GoesOn { at: Option<Instant> },
     Ends(Result<(), TaskFailure>),
 }
 
@@ -125,12 +127,15 @@ where
         let mut this = self.project();
         // How a run ended of which nothing is alive any more.
         let mut exited = None;
+        // When that was, while nothing is waited for: the next run begins then.
+        let mut now = None;
         loop {
             if let Some(result) = exited.take() {
                 match after(this.ctx, result, *this.restart) {
                     Next::Ends(result) => return end(this.state, this.ctx, result),
-                    Next::GoesOn => *this.state = GATE,
+                    Next::GoesOn { at } => now = at,
                 }
+                *this.state = GATE;
                 // A child that fails at once must not hold its worker thread.
                 ready!(pin!(tokio::task::coop::consume_budget()).poll(cx));
             }
@@ -205,7 +210,7 @@ where
                         Err(panic) => Some(panic),
                     };
                     if !*begun {
-                        match this.ctx.slot().begin_run() {
+                        match this.ctx.slot().begin_run(now.unwrap_or_else(Instant::now)) {
                             Some(generation) => *this.ctx = this.ctx.next(generation),
                             None => {
                                 discard(failure.map_or(Ok(()), Err));
@@ -303,12 +308,12 @@ fn discard(result: Result<(), TaskFailure>) {
 
 /// Turns the exit and the notes into the decision, and that into what becomes of the life.
 fn after(ctx: &TaskContext, result: Result<(), TaskFailure>, restart: RestartType) -> Next {
-    let Some(decision) =
-        ctx.slot()
-            .end_run(ctx.generation(), result.as_ref().map(|&()| ()), restart)
+    let slot = ctx.slot();
+    let Some(Exit { decision, at }) =
+        slot.end_run(ctx.generation(), result.as_ref().map(|&()| ()), restart)
     else {
         discard(result);
-        return Next::GoesOn;
+        return Next::GoesOn { at: None };
     };
     if matches!(
         decision.action,
@@ -321,7 +326,7 @@ fn after(ctx: &TaskContext, result: Result<(), TaskFailure>, restart: RestartTyp
     match decision.action {
         _ if !ended => {
             discard(result);
-            Next::GoesOn
+            Next::GoesOn { at: Some(at) }
         }
         RestartAction::Finish => Next::Ends(Ok(())),
         RestartAction::Fail => Next::Ends(Err(result.err().unwrap_or_else(|| {
@@ -336,7 +341,7 @@ fn after(ctx: &TaskContext, result: Result<(), TaskFailure>, restart: RestartTyp
         | RestartAction::Quarantine { .. }
         | RestartAction::Stop { .. } => {
             discard(result);
-            Next::GoesOn
+            Next::GoesOn { at: Some(at) }
         }
     }
 }

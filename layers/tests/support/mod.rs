@@ -138,7 +138,7 @@ impl Owner for Recorder {
         }
     }
 
-    fn admit_restart(&self) -> bool {
+    fn admit_restart(&self, _: tokio::time::Instant) -> bool {
         self.admitted.fetch_add(1, Ordering::Relaxed);
         !self.refuses.load(Ordering::Relaxed)
     }

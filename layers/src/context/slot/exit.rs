@@ -14,6 +14,12 @@ use crate::{
     policy::{ExitFacts, FuseReading, RestartAction, RestartDecision, RestartType, decide},
 };
 
+/// How a run's end was decided, and when it was.
+pub(crate) struct Exit {
+    pub(crate) decision: RestartDecision,
+    pub(crate) at: Instant,
+}
+
 /// The end of a run, the decision, and the end of a life.
 impl Slot {
     /// Ends the run: reads the notes, decides, and leaves the slot as the decision says.
@@ -24,7 +30,7 @@ impl Slot {
         generation: u64,
         result: Result<(), &TaskFailure>,
         restart: RestartType,
-    ) -> Option<RestartDecision> {
+    ) -> Option<Exit> {
         let mut control = self.lock();
         if control.generation != generation || !control.is_alive() {
             return None;
@@ -56,7 +62,9 @@ impl Slot {
             grouped: control.grouped,
         };
         let owner = self.owner.as_ref();
-        let decision = decide(&facts, || owner.is_none_or(|owner| owner.admit_restart()));
+        let decision = decide(&facts, || {
+            owner.is_none_or(|owner| owner.admit_restart(now))
+        });
 
         let age = self.age_at(now);
         if age.saturating_sub(control.began) >= control.healthy_time() {
@@ -91,7 +99,7 @@ impl Slot {
         if let Some(owner) = owner {
             owner.decided(run, &decision, correlation);
         }
-        Some(decision)
+        Some(Exit { decision, at: now })
     }
 
     /// Leaves the child as the decision says; answers the step that this is, where it is one of its own.

@@ -32,6 +32,7 @@ use super::{ChildSnapshot, ContextSpec, LifecycleEvent, Owner, RunId};
 use crate::{StopCause, policy::Nanos};
 pub(crate) use admission::Wait;
 use control::{Control, Phase};
+pub(crate) use exit::Exit;
 pub(crate) use look::Look;
 pub(crate) use poll_word::{PollWord, Watch};
 use polls::Polls;

@@ -20,8 +20,7 @@ use crate::StopCause;
 /// run says of itself moves nothing.
 impl Slot {
     /// Begins the next run, unless the gate has closed.
-    pub(crate) fn begin_run(&self) -> Option<u64> {
-        let now = Instant::now();
+    pub(crate) fn begin_run(&self, now: Instant) -> Option<u64> {
         let mut control = self.lock();
         if !matches!(self.admission(&control), Admission::Open) {
             return None;
