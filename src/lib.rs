@@ -67,7 +67,7 @@ pub use spec::{
     InvalidId, NewChild, OnFuseBlown, ShutdownOrder, SupervisionStrategy, SupervisorPath,
     SupervisorSpec,
 };
-pub use state::{NodeState, TreeState};
+pub use state::{NodeState, NodeStatus, TreeState};
 pub use summary::RunSummary;
 /// All of the layers crate.
 pub use supervisor_layers as layers;

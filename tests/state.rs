@@ -309,6 +309,42 @@ async fn a_state_in_json() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn statuses_are_those_of_the_whole_state() {
+    let (tree, _board) = telling().await;
+    let state = tree.current_state();
+    let mut told: Vec<_> = tree
+        .statuses()
+        .into_iter()
+        .map(|node| (node.path, node.status))
+        .collect();
+    for (path, status) in &told {
+        assert_eq!(tree.child_status(path).as_ref(), Ok(status));
+        assert_eq!(
+            tree.child_status(path.as_str().trim_start_matches('/'))
+                .as_ref(),
+            Ok(status)
+        );
+    }
+    let mut all: Vec<_> = state
+        .iter()
+        .filter(|node| !node.path.is_root())
+        .map(|node| (node.path.clone(), node.status.clone()))
+        .collect();
+    told.sort_by(|a, b| a.0.cmp(&b.0));
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(told, all);
+    assert_eq!(tree.child_status("/"), Ok(state.root.status));
+    for unknown in ["/storage/cash", "/migrate/below", "nobody"] {
+        let error = tree.child_status(unknown).unwrap_err();
+        assert!(
+            matches!(error, SupervisorError::UnknownPath { .. }),
+            "{error}"
+        );
+    }
+    tree.shutdown_clean().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn reports_and_health_in_json() {
     let (tree, _board) = telling().await;
     let health = serde_json::to_value(tree.health()).unwrap();

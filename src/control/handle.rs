@@ -6,6 +6,7 @@ use std::{
     },
 };
 
+use supervisor_layers::ChildStatus;
 use tokio::sync::{Semaphore, watch};
 
 use super::{
@@ -18,7 +19,7 @@ use crate::{
     event::EventStream,
     shutdown::ShutdownResult,
     spec::{SupervisorPath, SupervisorSpec},
-    state::{NodeState, TreeState},
+    state::{NodeState, NodeStatus, TreeState, status},
     tree::{Child, Root, Scope, Start, Tree},
 };
 
@@ -200,6 +201,28 @@ impl SupervisorHandle {
             return Ok(NodeState::of_root(self.scope(), &self.shared.root.gate));
         }
         self.find(&path).map(|child| NodeState::of(&child))
+    }
+
+    /// What one child is doing.
+    ///
+    /// # Errors
+    ///
+    /// [`SupervisorError::UnknownPath`].
+    pub fn child_status(&self, path: impl AsRef<str>) -> Result<ChildStatus, SupervisorError> {
+        let mut names = path.as_ref().trim_matches('/').split('/').peekable();
+        match names.peek() {
+            Some(&"") | None => Ok(self.shared.root.gate.status()),
+            Some(_) => self.scope().status(names).ok_or_else(|| {
+                let path = SupervisorPath::from(path.as_ref());
+                let nearest = self.nearest(&path);
+                SupervisorError::UnknownPath { path, nearest }
+            }),
+        }
+    }
+
+    /// What every child is doing: children of one supervisor in start order, before those below them.
+    pub fn statuses(&self) -> Vec<NodeStatus> {
+        status::below(self.scope())
     }
 
     /// The last records of the audit, the oldest first; none without an [`Audit`](crate::Audit).

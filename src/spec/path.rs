@@ -120,6 +120,12 @@ impl From<SupervisorPath> for String {
     }
 }
 
+impl AsRef<str> for SupervisorPath {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Borrow<str> for SupervisorPath {
     fn borrow(&self) -> &str {
         &self.0

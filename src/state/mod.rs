@@ -2,5 +2,7 @@
 
 mod display;
 mod node;
+pub(crate) mod status;
 
 pub use node::{ExitState, NodeState, SupervisorNode, TreeState};
+pub use status::NodeStatus;

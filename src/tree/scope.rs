@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use supervisor_layers::{Gate, StopCause, context::StopRequest};
+use supervisor_layers::{ChildStatus, Gate, StopCause, context::StopRequest};
 
 use super::{
     Child, Tree,
@@ -145,6 +145,32 @@ impl Scope {
     /// The children in start order.
     pub(crate) fn children(&self) -> Vec<Arc<Child>> {
         lock(&self.children).by_instance.values().cloned().collect()
+    }
+
+    /// Has `f` look at the children in start order, with their list locked: it must call nothing of the user's.
+    pub(crate) fn look_at_children<T>(
+        &self,
+        f: impl FnOnce(&mut dyn ExactSizeIterator<Item = &Arc<Child>>) -> T,
+    ) -> T {
+        f(&mut lock(&self.children).by_instance.values())
+    }
+
+    /// What the child at a path of names below here is doing.
+    pub(crate) fn status<'a>(&self, names: impl Iterator<Item = &'a str>) -> Option<ChildStatus> {
+        let mut names = names.peekable();
+        let mut below: Option<Arc<Self>> = None;
+        loop {
+            let id = names.next()?;
+            let scope = {
+                let children = lock(&below.as_deref().unwrap_or(self).children);
+                let child = children.by_name(id)?;
+                if names.peek().is_none() {
+                    return Some(child.ctx.status());
+                }
+                child.scope()?.clone()
+            };
+            below = Some(scope);
+        }
     }
 
     pub(crate) fn child(&self, id: &str) -> Option<Arc<Child>> {

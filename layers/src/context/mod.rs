@@ -279,6 +279,11 @@ impl TaskContext {
         self.slot.snapshot()
     }
 
+    /// What the child is doing.
+    pub fn status(&self) -> ChildStatus {
+        self.slot.look(|look| look.status())
+    }
+
     /// Tells what a layer is set to, so that it can be shown. Layers do so at their first call.
     ///
     /// `settings` runs with the child's slot locked and must not call its contexts or its gate.
