@@ -17,8 +17,8 @@ async fn idle(ctx: TaskContext) {
     ctx.cancelled().await;
 }
 
-/// What it may take at most. It takes less than this; a change that takes more has to say what for.
-const BYTES_PER_CHILD: usize = 3500;
+/// What it may take at most. It takes a little less than this; a change that takes more has to say what for.
+const BYTES_PER_CHILD: usize = 1250;
 /// The error that the child returns, kept with its cause. What the restart itself needs is there already.
 const ALLOCATIONS_PER_RESTART: usize = 1;
 

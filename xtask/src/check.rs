@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    generate,
+    generate, instructions,
     run::{Outcome, cargo, step},
 };
 
@@ -39,6 +39,7 @@ pub(crate) fn all() -> Outcome {
         "the library without its test kit",
         &mut cargo(["check", "--package", "rust-tokio-supervisor", "--lib"]),
     )?;
+    instructions::guard()?;
     payments()?;
     println!("\neverything passed");
     Ok(())

@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod generate;
+mod instructions;
 mod peers;
 mod run;
 
@@ -15,6 +16,7 @@ cargo xtask <command>
   test                 runs everything that has to pass
   bench-peers [--quick] [--json FILE]
                        measures this library against plain tasks, in turn, and prints the medians
+  instructions         counts the instructions of a start and of a restart, and says what has changed
   generate [--check]   writes the generated files, or says which are stale
 ";
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         ["demo", rest @ ..] => demo::demo(rest),
         ["test"] => check::all(),
         ["bench-peers", rest @ ..] => peers::bench(rest),
+        ["instructions"] => instructions::guard(),
         ["generate"] => generate::write(),
         ["generate", "--check"] => generate::check(),
         ["help" | "--help" | "-h"] | [] => {
