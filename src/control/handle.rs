@@ -209,11 +209,10 @@ impl SupervisorHandle {
     ///
     /// [`SupervisorError::UnknownPath`].
     pub fn child_status(&self, path: impl AsRef<str>) -> Result<ChildStatus, SupervisorError> {
-        let mut names = path.as_ref().trim_matches('/').split('/').peekable();
-        match names.peek() {
-            Some(&"") | None => Ok(self.shared.root.gate.status()),
-            Some(_) => self.scope().status(names).ok_or_else(|| {
-                let path = SupervisorPath::from(path.as_ref());
+        match path.as_ref().trim_matches('/') {
+            "" => Ok(self.shared.root.gate.status()),
+            path => self.scope().status(path).ok_or_else(|| {
+                let path = SupervisorPath::from(path);
                 let nearest = self.nearest(&path);
                 SupervisorError::UnknownPath { path, nearest }
             }),

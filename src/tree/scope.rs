@@ -155,21 +155,17 @@ impl Scope {
         f(&mut lock(&self.children).by_instance.values())
     }
 
-    /// What the child at a path of names below here is doing.
-    pub(crate) fn status<'a>(&self, names: impl Iterator<Item = &'a str>) -> Option<ChildStatus> {
-        let mut names = names.peekable();
+    /// What the child at a path relative to here is doing.
+    pub(crate) fn status(&self, mut path: &str) -> Option<ChildStatus> {
         let mut below: Option<Arc<Self>> = None;
         loop {
-            let id = names.next()?;
-            let scope = {
-                let children = lock(&below.as_deref().unwrap_or(self).children);
-                let child = children.by_name(id)?;
-                if names.peek().is_none() {
-                    return Some(child.ctx.status());
-                }
-                child.scope()?.clone()
+            let scope = below.as_deref().unwrap_or(self);
+            let Some((id, rest)) = path.split_once('/') else {
+                let children = lock(&scope.children);
+                return Some(children.by_name(path)?.ctx.status());
             };
-            below = Some(scope);
+            below = Some(scope.child(id)?.scope()?.clone());
+            path = rest;
         }
     }
 
