@@ -1,0 +1,137 @@
+//! Measures this library beside its peers: each in a process of its own, in turn.
+
+mod program;
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use program::{Program, Run};
+use serde_json::json;
+use table::print;
+
+use crate::run::Outcome;
+
+/// The programs in Rust, the floor first.
+const PEERS: [&str; 9] = [
+    "raw",
+    "this",
+    "task-supervisor",
+    "taskvisor",
+    "ractor",
+    "kameo",
+    "tokio-graceful-shutdown",
+    "task-tracker",
+    "rust-tokio-supervisor-0-1",
+];
+
+/// What is measured, at which sizes, and what this library is to reach: so many times the floor, or so much.
+const OPERATIONS: [(&str, &[usize], Target); 11] = [
+    (
+        "start",
+        &[1_000, 10_000, 100_000, 1_000_000],
+        Target::Ratio(1.5),
+    ),
+    (
+        "memory",
+        &[10_000, 100_000, 1_000_000],
+        Target::Value(940.0),
+    ),
+    (
+        "shutdown",
+        &[1_000, 10_000, 100_000, 1_000_000],
+        Target::Ratio(1.5),
+    ),
+    (
+        "shutdown_reverse",
+        &[1_000, 10_000, 100_000],
+        Target::Floor("shutdown", 5.0),
+    ),
+    ("restart", &[1], Target::Value(600.0)),
+    ("restart_1000", &[1_000], Target::Value(250.0)),
+    ("latency", &[100, 10_000, 100_000], Target::Ratio(1.0)),
+    ("one_for_all", &[1_000, 10_000], Target::Ratio(3.0)),
+    ("add_remove", &[100, 10_000], Target::Ratio(2.0)),
+    ("state", &[10_000], Target::Value(6.0)),
+    ("state_of_one", &[10_000], Target::Value(200.0)),
+];
+
+#[derive(Clone, Copy)]
+enum Target {
+    /// So many times what the floor takes for it.
+    Ratio(f64),
+    /// So many times what the floor takes for another operation.
+    Floor(&'static str, f64),
+    Value(f64),
+}
+
+/// A figure's operation, size and name.
+type Key = (&'static str, usize, String);
+
+/// All figures of all programs.
+type Measured = BTreeMap<Key, BTreeMap<&'static str, Vec<f64>>>;
+
+/// Measures everything, in turn, several times, and prints the medians.
+pub(crate) fn bench(arguments: &[&str]) -> Outcome {
+    let quick = arguments.contains(&"--quick");
+    let json = match arguments.iter().position(|argument| *argument == "--json") {
+        Some(at) => Some(arguments.get(at + 1).ok_or("--json needs a file")?),
+        None => None,
+    };
+    let (rounds, largest) = if quick { (1, 10_000) } else { (5, usize::MAX) };
+    let mut programs = PEERS
+        .into_iter()
+        .map(Program::rust)
+        .collect::<Result<Vec<_>, _>>()?;
+    match Program::script("erlang", "escript", "erlang/peer.escript") {
+        Some(erlang) => programs.push(erlang),
+        None => println!("Erlang is left out: there is no escript here"),
+    }
+    let mut measured = Measured::new();
+    for (operation, sizes, _) in OPERATIONS {
+        // Who takes too long is not asked for more.
+        let mut slow = BTreeSet::new();
+        for size in sizes.iter().copied().filter(|size| *size <= largest) {
+            // The largest take long, and vary little.
+            let rounds = if size > 100_000 {
+                rounds.min(2)
+            } else {
+                rounds
+            };
+            for _ in 0..rounds {
+                // In turn, so that what the machine does meanwhile happens to all.
+                for program in &programs {
+                    if slow.contains(program.name) {
+                        continue;
+                    }
+                    match program.run(operation, size)? {
+                        Run::Took(figures) => {
+                            for (figure, value) in figures {
+                                let values = measured.entry((operation, size, figure)).or_default();
+                                values.entry(program.name).or_default().push(value);
+                            }
+                        }
+                        Run::LeftOut => {
+                            slow.insert(program.name);
+                        }
+                        Run::TooLong => {
+                            println!("{} takes too long: {operation} {size}", program.name);
+                            slow.insert(program.name);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    print(&measured);
+    if let Some(file) = json {
+        let rows: Vec<_> = measured
+            .iter()
+            .map(|((operation, size, name), values)| {
+                json!({"operation": operation, "size": size, "figure": name, "values": values})
+            })
+            .collect();
+        std::fs::write(file, format!("{:#}\n", json!(rows)))
+            .map_err(|error| format!("{file}: {error}"))?;
+    }
+    Ok(())
+}
