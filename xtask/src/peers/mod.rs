@@ -103,7 +103,14 @@ pub(crate) fn bench(arguments: &[&str]) -> Outcome {
                     if slow.contains(program.name) {
                         continue;
                     }
-                    match program.run(operation, size)? {
+                    let run = match program.run(operation, size) {
+                        Err(failure) if program.name != "this" => {
+                            println!("{failure}");
+                            Run::LeftOut
+                        }
+                        run => run?,
+                    };
+                    match run {
                         Run::Took(figures) => {
                             for (figure, value) in figures {
                                 let values = measured.entry((operation, size, figure)).or_default();

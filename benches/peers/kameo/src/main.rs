@@ -253,6 +253,8 @@ async fn add_remove(n: usize) -> Taken {
         child.wait_for_shutdown().await;
     }
     let took = began.elapsed();
+    // The last may be told to be down before it has been dropped.
+    more.ended.reach(TIMES).await;
     assert_eq!((more.ended.count(), idle.running()), (TIMES, n));
     Taken::each(took, TIMES)
 }
