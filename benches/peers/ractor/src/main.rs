@@ -237,7 +237,7 @@ impl Actor for Probe {
 }
 
 fn fail(name: &str) {
-    let failing = where_is(name.to_owned()).expect("it runs");
+    let failing = where_is(name).expect("it runs");
     failing.send_message(Fail).unwrap();
 }
 

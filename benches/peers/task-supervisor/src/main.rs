@@ -60,7 +60,7 @@ async fn idles(n: usize) -> SupervisorHandle {
 
 async fn running(handle: &SupervisorHandle) -> usize {
     let statuses = handle.task_statuses().await.unwrap();
-    let mut statuses = statuses.into_iter().map(|(_, status)| status);
+    let mut statuses = statuses.into_values();
     let running = statuses
         .by_ref()
         .filter(|status| *status == TaskStatus::Running);
