@@ -1,6 +1,8 @@
-//! This library: children in the default stack unless said otherwise, with names, limits, state and journal on.
+//! This library, with names, limits, state and journal on: `peer-this` has its children in the default stack,
+//! `peer-this-bare` as they are, with nothing around them but what restarts them where they are to be restarted.
 
 use std::{
+    future::Future,
     hint::black_box,
     sync::{Arc, Mutex},
     time::Instant,
@@ -8,24 +10,84 @@ use std::{
 
 use harness::{Done, FailedAt, RESTARTS, Taken, failures, memory, operations};
 use rust_supervisor::{
-    ChildSpec, ChildStatus, CommandMeta, ShutdownOrder, Supervisor, SupervisorHandle, SupervisorSpec,
-    TaskContext, secs,
+    ChildSpec, ChildStatus, CommandMeta, IntoTaskResult, RestartLayer, ShutdownOrder, Supervisor,
+    SupervisorHandle, SupervisorSpec, TaskContext, secs, service_fn,
 };
 use tokio::sync::Notify;
+use tower::ServiceBuilder;
 
-fn main() {
+/// How a function becomes a child.
+pub trait Stack: 'static {
+    /// One that waits to be stopped.
+    fn idle<F, Fut>(id: String, f: F) -> ChildSpec
+    where
+        F: Fn(TaskContext) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output: IntoTaskResult> + Send + 'static;
+
+    /// One that fails, and runs again at once and for ever.
+    fn failing<F, Fut>(id: String, f: F) -> ChildSpec
+    where
+        F: Fn(TaskContext) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output: IntoTaskResult> + Send + 'static;
+}
+
+/// The default stack.
+pub struct DefaultStack;
+
+impl Stack for DefaultStack {
+    fn idle<F, Fut>(id: String, f: F) -> ChildSpec
+    where
+        F: Fn(TaskContext) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output: IntoTaskResult> + Send + 'static,
+    {
+        ChildSpec::worker(id, f)
+    }
+
+    fn failing<F, Fut>(id: String, f: F) -> ChildSpec
+    where
+        F: Fn(TaskContext) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output: IntoTaskResult> + Send + 'static,
+    {
+        ChildSpec::worker(id, f).no_fuse().backoff(None)
+    }
+}
+
+/// The function as it is.
+pub struct NoStack;
+
+impl Stack for NoStack {
+    fn idle<F, Fut>(id: String, f: F) -> ChildSpec
+    where
+        F: Fn(TaskContext) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output: IntoTaskResult> + Send + 'static,
+    {
+        ChildSpec::new(id, service_fn(f))
+    }
+
+    fn failing<F, Fut>(id: String, f: F) -> ChildSpec
+    where
+        F: Fn(TaskContext) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output: IntoTaskResult> + Send + 'static,
+    {
+        let again = ServiceBuilder::new().layer(RestartLayer::permanent());
+        ChildSpec::new(id, again.service(service_fn(f)))
+    }
+}
+
+/// Does what the command line says.
+pub fn run<S: Stack>() {
     harness::run(operations! {
-        "start" => start,
-        "memory" => memory_per_child,
-        "shutdown" => shutdown,
-        "shutdown_reverse" => shutdown_reverse,
-        "restart" => restart,
-        "restart_1000" => restart_1000,
-        "latency" => latency,
-        "one_for_all" => one_for_all,
-        "add_remove" => add_remove,
-        "state" => state,
-        "state_of_one" => state_of_one,
+        "start" => start::<S>,
+        "memory" => memory_per_child::<S>,
+        "shutdown" => shutdown::<S>,
+        "shutdown_reverse" => shutdown_reverse::<S>,
+        "restart" => restart::<S>,
+        "restart_1000" => restart_1000::<S>,
+        "latency" => latency::<S>,
+        "one_for_all" => one_for_all::<S>,
+        "add_remove" => add_remove::<S>,
+        "state" => state::<S>,
+        "state_of_one" => state_of_one::<S>,
     });
 }
 
@@ -33,25 +95,25 @@ fn by() -> CommandMeta {
     CommandMeta::new("bench", "measuring").unwrap()
 }
 
-fn idle(id: String, begun: &Arc<Done>) -> ChildSpec {
+fn idle<S: Stack>(id: String, begun: &Arc<Done>) -> ChildSpec {
     let begun = begun.clone();
-    ChildSpec::worker(id, move |ctx: TaskContext| {
+    S::idle(id, move |ctx: TaskContext| {
         begun.one();
         async move { ctx.cancelled().await }
     })
 }
 
-fn tree(spec: SupervisorSpec, n: usize, begun: &Arc<Done>) -> SupervisorSpec {
+fn tree<S: Stack>(spec: SupervisorSpec, n: usize, begun: &Arc<Done>) -> SupervisorSpec {
     (0..n)
-        .map(|n| idle(format!("c{n}"), begun))
+        .map(|n| idle::<S>(format!("c{n}"), begun))
         .fold(spec, SupervisorSpec::child)
         .total_timeout(secs(300))
         .intensity(u32::MAX, secs(1))
 }
 
-async fn idles(spec: SupervisorSpec, n: usize) -> SupervisorHandle {
+async fn idles<S: Stack>(spec: SupervisorSpec, n: usize) -> SupervisorHandle {
     let begun = Done::new();
-    let handle = Supervisor::start(tree(spec, n, &begun)).await.unwrap();
+    let handle = Supervisor::start(tree::<S>(spec, n, &begun)).await.unwrap();
     begun.reach(n).await;
     handle
 }
@@ -60,24 +122,24 @@ fn one_for_one() -> SupervisorSpec {
     SupervisorSpec::one_for_one("bench")
 }
 
-async fn start(n: usize) -> Taken {
+async fn start<S: Stack>(n: usize) -> Taken {
     let began = Instant::now();
-    let handle = idles(one_for_one(), n).await;
+    let handle = idles::<S>(one_for_one(), n).await;
     let took = began.elapsed();
     assert_eq!(handle.health().children["running"], n);
     Taken::each(took, n)
 }
 
-async fn memory_per_child(n: usize) -> Taken {
+async fn memory_per_child<S: Stack>(n: usize) -> Taken {
     let before = memory();
-    let handle = idles(one_for_one(), n).await;
+    let handle = idles::<S>(one_for_one(), n).await;
     let after = memory();
     assert_eq!(handle.health().children["running"], n);
     Taken::value("bytes", (after - before) as f64 / n as f64)
 }
 
-async fn stop(n: usize, order: ShutdownOrder) -> Taken {
-    let handle = idles(one_for_one().shutdown_order(order), n).await;
+async fn stop<S: Stack>(n: usize, order: ShutdownOrder) -> Taken {
+    let handle = idles::<S>(one_for_one().shutdown_order(order), n).await;
     let began = Instant::now();
     let result = handle.shutdown_tree(&by()).await.unwrap();
     let took = began.elapsed();
@@ -85,18 +147,18 @@ async fn stop(n: usize, order: ShutdownOrder) -> Taken {
     Taken::each(took, n)
 }
 
-async fn shutdown(n: usize) -> Taken {
-    stop(n, ShutdownOrder::Parallel).await
+async fn shutdown<S: Stack>(n: usize) -> Taken {
+    stop::<S>(n, ShutdownOrder::Parallel).await
 }
 
-async fn shutdown_reverse(n: usize) -> Taken {
-    stop(n, ShutdownOrder::Reverse).await
+async fn shutdown_reverse<S: Stack>(n: usize) -> Taken {
+    stop::<S>(n, ShutdownOrder::Reverse).await
 }
 
 /// Fails as soon as it runs, until it has run so often.
-fn crashes(id: String, runs: &Arc<Done>, over: &Arc<Notify>) -> ChildSpec {
+fn crashes<S: Stack>(id: String, runs: &Arc<Done>, over: &Arc<Notify>) -> ChildSpec {
     let (runs, over) = (runs.clone(), over.clone());
-    ChildSpec::worker(id, move |ctx: TaskContext| {
+    S::failing(id, move |ctx: TaskContext| {
         let (runs, over) = (runs.clone(), over.clone());
         async move {
             // A first start that fails is not retried.
@@ -111,14 +173,12 @@ fn crashes(id: String, runs: &Arc<Done>, over: &Arc<Notify>) -> ChildSpec {
             Err("as it does")
         }
     })
-    .no_fuse()
-    .backoff(None)
 }
 
-async fn crash_loops(children: usize) -> Taken {
+async fn crash_loops<S: Stack>(children: usize) -> Taken {
     let (runs, over) = (Done::new(), Arc::new(Notify::new()));
     let spec = (0..children)
-        .map(|n| crashes(format!("c{n}"), &runs, &over))
+        .map(|n| crashes::<S>(format!("c{n}"), &runs, &over))
         .fold(one_for_one(), SupervisorSpec::child)
         .intensity(u32::MAX, secs(1));
     let began = Instant::now();
@@ -134,18 +194,18 @@ async fn crash_loops(children: usize) -> Taken {
     Taken::each(took, RESTARTS)
 }
 
-async fn restart(_: usize) -> Taken {
-    crash_loops(1).await
+async fn restart<S: Stack>(_: usize) -> Taken {
+    crash_loops::<S>(1).await
 }
 
-async fn restart_1000(_: usize) -> Taken {
-    crash_loops(1000).await
+async fn restart_1000<S: Stack>(_: usize) -> Taken {
+    crash_loops::<S>(1000).await
 }
 
-async fn latency(n: usize) -> Taken {
+async fn latency<S: Stack>(n: usize) -> Taken {
     let (fail, begun) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (failed_at, took) = (Arc::new(FailedAt::default()), Arc::new(Mutex::new(None)));
-    let probe = ChildSpec::worker("probe", {
+    let probe = S::failing("probe".to_owned(), {
         let (fail, begun, failed_at, took) =
             (fail.clone(), begun.clone(), failed_at.clone(), took.clone());
         move |_: TaskContext| {
@@ -159,9 +219,8 @@ async fn latency(n: usize) -> Taken {
             }
         }
     });
-    let probe = probe.no_fuse().backoff(None);
     let siblings = Done::new();
-    let spec = tree(one_for_one().child(probe), n, &siblings);
+    let spec = tree::<S>(one_for_one().child(probe), n, &siblings);
     let _handle = Supervisor::start(spec).await.unwrap();
     siblings.reach(n).await;
     begun.notified().await;
@@ -173,9 +232,9 @@ async fn latency(n: usize) -> Taken {
     .await
 }
 
-async fn one_for_all(n: usize) -> Taken {
+async fn one_for_all<S: Stack>(n: usize) -> Taken {
     let fail = Arc::new(Notify::new());
-    let first = ChildSpec::worker("first", {
+    let first = S::failing("first".to_owned(), {
         let fail = fail.clone();
         move |ctx: TaskContext| {
             let fail = fail.clone();
@@ -187,9 +246,8 @@ async fn one_for_all(n: usize) -> Taken {
             }
         }
     });
-    let first = first.no_fuse().backoff(None);
     let begun = Done::new();
-    let spec = tree(SupervisorSpec::one_for_all("bench").child(first), n, &begun);
+    let spec = tree::<S>(SupervisorSpec::one_for_all("bench").child(first), n, &begun);
     let handle = Supervisor::start(spec).await.unwrap();
     begun.reach(n).await;
     let began = Instant::now();
@@ -208,13 +266,13 @@ async fn one_for_all(n: usize) -> Taken {
     Taken::each(took, n)
 }
 
-async fn add_remove(n: usize) -> Taken {
+async fn add_remove<S: Stack>(n: usize) -> Taken {
     const TIMES: usize = 5_000;
-    let handle = idles(one_for_one(), n).await;
+    let handle = idles::<S>(one_for_one(), n).await;
     let (by, begun) = (by(), Done::new());
     let began = Instant::now();
     for _ in 0..TIMES {
-        let child = idle("more".to_owned(), &begun);
+        let child = idle::<S>("more".to_owned(), &begun);
         handle.add_child("/", child, &by).await.unwrap();
         handle.remove_child("more", &by).await.unwrap();
     }
@@ -224,9 +282,9 @@ async fn add_remove(n: usize) -> Taken {
     Taken::each(took, TIMES)
 }
 
-async fn state(n: usize) -> Taken {
+async fn state<S: Stack>(n: usize) -> Taken {
     const TIMES: usize = 20;
-    let handle = idles(one_for_one(), n).await;
+    let handle = idles::<S>(one_for_one(), n).await;
     let began = Instant::now();
     for _ in 0..TIMES {
         assert_eq!(black_box(handle.statuses()).len(), n);
@@ -234,9 +292,9 @@ async fn state(n: usize) -> Taken {
     Taken::each(began.elapsed() / TIMES as u32, n)
 }
 
-async fn state_of_one(n: usize) -> Taken {
+async fn state_of_one<S: Stack>(n: usize) -> Taken {
     const TIMES: usize = 100_000;
-    let handle = idles(one_for_one(), n).await;
+    let handle = idles::<S>(one_for_one(), n).await;
     let path = format!("c{}", n / 2);
     let began = Instant::now();
     for _ in 0..TIMES {

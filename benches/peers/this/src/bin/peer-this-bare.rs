@@ -1,0 +1,5 @@
+//! This library, its children bare.
+
+fn main() {
+    peer_this::run::<peer_this::NoStack>();
+}
