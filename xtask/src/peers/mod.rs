@@ -11,17 +11,20 @@ use table::print;
 
 use crate::run::Outcome;
 
-/// The programs in Rust, the floor first.
-const PEERS: [&str; 9] = [
-    "raw",
-    "this",
-    "task-supervisor",
-    "taskvisor",
-    "ractor",
-    "kameo",
-    "tokio-graceful-shutdown",
-    "task-tracker",
-    "rust-tokio-supervisor-0-1",
+/// The programs in Rust and the packages they are in, the floor first.
+const PEERS: [(&str, &str); 12] = [
+    ("raw", "raw"),
+    ("raw-handles", "raw"),
+    ("raw-loop", "raw"),
+    ("this", "this"),
+    ("this-bare", "this"),
+    ("task-supervisor", "task-supervisor"),
+    ("taskvisor", "taskvisor"),
+    ("ractor", "ractor"),
+    ("kameo", "kameo"),
+    ("tokio-graceful-shutdown", "tokio-graceful-shutdown"),
+    ("task-tracker", "task-tracker"),
+    ("rust-tokio-supervisor-0-1", "rust-tokio-supervisor-0-1"),
 ];
 
 /// What is measured, at which sizes, and what this library is to reach: so many times the floor, or so much.
@@ -80,11 +83,15 @@ pub(crate) fn bench(arguments: &[&str]) -> Outcome {
     let (rounds, largest) = if quick { (1, 10_000) } else { (5, usize::MAX) };
     let mut programs = PEERS
         .into_iter()
-        .map(Program::rust)
+        .map(|(name, package)| Program::rust(name, package))
         .collect::<Result<Vec<_>, _>>()?;
     match Program::script("erlang", "escript", "erlang/peer.escript") {
         Some(erlang) => programs.push(erlang),
         None => println!("Erlang is left out: there is no escript here"),
+    }
+    match Program::go("suture") {
+        Some(suture) => programs.push(suture),
+        None => println!("suture is left out: it cannot be built with a go that is here"),
     }
     let mut measured = Measured::new();
     for (operation, sizes, _) in OPERATIONS {

@@ -30,15 +30,20 @@ pub(super) enum Run {
 
 impl Program {
     /// Built alone, so that no other's features get into it.
-    pub(super) fn rust(name: &'static str) -> Result<Self, String> {
+    pub(super) fn rust(name: &'static str, package: &str) -> Result<Self, String> {
         let folder = root().join("benches/peers");
-        let status = cargo(["build", "--release", "--package", &format!("peer-{name}")])
-            .arg("--manifest-path")
-            .arg(folder.join("Cargo.toml"))
-            .arg("--target-dir")
-            .arg(folder.join("target"))
-            .status()
-            .map_err(|error| format!("cargo cannot be run: {error}"))?;
+        let status = cargo([
+            "build",
+            "--release",
+            "--package",
+            &format!("peer-{package}"),
+        ])
+        .arg("--manifest-path")
+        .arg(folder.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(folder.join("target"))
+        .status()
+        .map_err(|error| format!("cargo cannot be run: {error}"))?;
         let program = folder.join("target/release").join(format!("peer-{name}"));
         match status.success() {
             true => Ok(Self {
@@ -47,6 +52,21 @@ impl Program {
             }),
             false => Err(format!("peer-{name} cannot be built")),
         }
+    }
+
+    /// In Go; `None` where it cannot be built.
+    pub(super) fn go(name: &'static str) -> Option<Self> {
+        let folder = root().join("benches/peers");
+        let program = folder.join("target").join(format!("peer-{name}"));
+        let status = Command::new("go")
+            .args(["build", "-o", &shown(program.clone())])
+            .current_dir(folder.join(name))
+            .status()
+            .ok()?;
+        status.success().then(|| Self {
+            name,
+            command: vec![shown(program)],
+        })
     }
 
     /// By an interpreter; `None` where there is none.

@@ -13,8 +13,15 @@ const PER_CHILD: [&str; 6] = [
 ];
 /// What is no difference on a machine that does other things too.
 const NOISE: f64 = 1.3;
-/// What is no peer: the floor, and this library.
-const OURS: [&str; 2] = ["raw", "this"];
+/// What is no peer: the floors, one of them with nothing but a count of its tasks, and this library.
+const OURS: [&str; 6] = [
+    "raw",
+    "raw-handles",
+    "raw-loop",
+    "task-tracker",
+    "this",
+    "this-bare",
+];
 
 /// Every figure of everybody, then what it comes to.
 pub(super) fn print(measured: &Measured) {
