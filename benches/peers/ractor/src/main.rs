@@ -128,6 +128,7 @@ async fn start(n: usize) -> Taken {
     let began = Instant::now();
     let supervisor = idles(n, &idle).await;
     let took = began.elapsed();
+    settled(&supervisor).await;
     assert_eq!((supervisor.get_children().len(), idle.running()), (n, n));
     Taken::each(took, n)
 }
@@ -137,6 +138,7 @@ async fn memory_per_child(n: usize) -> Taken {
     let before = memory();
     let supervisor = idles(n, &idle).await;
     let after = memory();
+    settled(&supervisor).await;
     assert_eq!((supervisor.get_children().len(), idle.running()), (n, n));
     Taken::value("bytes", (after - before) as f64 / n as f64)
 }
