@@ -28,12 +28,20 @@ fn main() {
 }
 
 /// Without limits to how many.
-fn serve() -> SupervisorHandle {
+fn supervisor() -> Arc<Supervisor> {
     let config = SupervisorConfig::new()
         .with_grace(Duration::from_secs(300))
         .with_max_registered_tasks(None)
         .with_ownership_capacity(None);
-    Supervisor::builder(config).build().serve().unwrap()
+    Supervisor::builder(config).build()
+}
+
+/// All in one batch, which is what `run` is for; the handle sees and stops what runs.
+fn run(specs: Vec<TaskSpec>) -> SupervisorHandle {
+    let supervisor = supervisor();
+    let handle = supervisor.serve().unwrap();
+    tokio::spawn(async move { supervisor.run(specs).await.unwrap() });
+    handle
 }
 
 /// Restarts at once and for ever.
@@ -55,17 +63,10 @@ fn idle(name: String, begun: &Arc<Done>) -> TaskSpec {
     eager(name, task)
 }
 
-async fn add_idles(handle: &SupervisorHandle, n: usize) {
-    let begun = Done::new();
-    for n in 0..n {
-        handle.add(idle(format!("c{n}"), &begun)).await.unwrap();
-    }
-    begun.reach(n).await;
-}
-
 async fn idles(n: usize) -> SupervisorHandle {
-    let handle = serve();
-    add_idles(&handle, n).await;
+    let begun = Done::new();
+    let handle = run((0..n).map(|n| idle(format!("c{n}"), &begun)).collect());
+    begun.reach(n).await;
     handle
 }
 
@@ -115,11 +116,9 @@ fn crashes(name: String, runs: &Arc<Done>, over: &Arc<Notify>) -> TaskSpec {
 async fn crash_loops(children: usize) -> Taken {
     let (runs, over) = (Done::new(), Arc::new(Notify::new()));
     let began = Instant::now();
-    let handle = serve();
-    for n in 0..children {
-        let crashing = crashes(format!("c{n}"), &runs, &over);
-        handle.add(crashing).await.unwrap();
-    }
+    let children = 0..children;
+    let specs = children.map(|n| crashes(format!("c{n}"), &runs, &over));
+    let _handle = run(specs.collect());
     over.notified().await;
     assert!(runs.count() >= RESTARTS);
     Taken::each(began.elapsed(), RESTARTS)
