@@ -8,7 +8,7 @@ use std::{
 };
 
 use supervisor_layers::{
-    ChildPolicy, Gate, RestartAction, RestartType, TaskContext,
+    ChildPolicy, Gate, RestartAction, RestartType, StopCause, TaskContext,
     context::{ContextSpec, ReadinessPolicy},
 };
 use tokio::task::JoinHandle;
@@ -312,6 +312,11 @@ impl Child {
     /// Whether its task was told to end, and will where it next waits.
     pub(super) fn is_aborted(&self) -> bool {
         self.aborted.load(Ordering::Acquire)
+    }
+
+    /// Whether it is taken out when it has ended.
+    pub(super) fn is_being_removed(&self) -> bool {
+        self.gate().end_cause() == Some(StopCause::Removal)
     }
 
     /// Whether it has, or had, a task.

@@ -66,8 +66,9 @@ impl Drop for ChildTask {
             self.child.gate().abandon();
         }
         self.child.end_task();
-        // A supervisor's end is told when what it left behind has ended too.
-        if self.child.scope().is_none() {
+        // A supervisor's end is told when what it left behind has ended too, and what is taken out is no
+        // child any more, unless whoever takes it out says so.
+        if self.child.scope().is_none() && !self.child.is_being_removed() {
             self.scope.note_end(&self.child);
         }
         self.child.leave_ending(&self.scope.ending);

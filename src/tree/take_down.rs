@@ -58,9 +58,7 @@ impl Scope {
         let mut children = self.children();
         children.reverse();
         if self.tree().is_closing() {
-            if self.shutdown_order == ShutdownOrder::Reverse {
-                self.end_idle();
-            }
+            self.end_idle();
             self.tree().enter(ShutdownStage::GracefulDrain);
         }
         let mut left = children.as_slice();
@@ -92,33 +90,31 @@ impl Scope {
                 await_end(child);
                 continue;
             }
-            child.enter_ending(&self.ending);
             if child.is_over() {
+                self.note_end(child);
                 continue;
             }
+            child.enter_ending(&self.ending);
             let limit = self.by_grace(drop_at, since);
             first = Some(first.map_or(limit, |first: Instant| first.min(limit)));
         }
         let workers = || children.iter().filter(|child| child.scope().is_none());
-        // Nobody has to wait for each of them before the first is late.
+        // Nobody has to wait for each of them before that.
         let mut budget = self.tree().budget();
         let until = *budget.borrow_and_update();
-        let limits = workers().filter(|child| !child.is_over());
-        let first = limits
-            .filter_map(|child| self.limit(child, since, until))
-            .min();
         tokio::select! {
             biased;
             () = self.ending.none() => {}
-            () = sleep_until_some(first) => {}
+            () = sleep_until_some(first.into_iter().chain(until).min()) => {}
             _ = budget.changed() => {}
         }
         for child in workers() {
             child.leave_ending(&self.ending);
-            if child.is_over() {
-                self.note_end(child);
-            } else {
+            // One that is over has told so itself, as it ended.
+            if !child.is_over() {
                 await_end(child);
+            } else if child.is_being_removed() {
+                self.note_end(child);
             }
         }
         while ends.join_next().await.is_some() {}

@@ -141,6 +141,22 @@ fn a_start_that_a_shutdown_overtakes_names_no_child_that_could_not_begin() {
     );
 }
 
+/// The group of /s1/s0/s0 restarts as the tree ends, and takes out its temporary member.
+#[test]
+fn a_temporary_child_that_its_group_takes_out_is_in_no_report() {
+    agrees(
+        r#"{"root":{"strategy":"OneForOne","intensity":{"count":0,"window":1},"escalation":"escalate_to_parent","auto_shutdown":"never","order":"reverse","restart":"permanent","significant":false,"members":[{"Worker":{"restart":"permanent","significant":false,"fuse":null,"backoff":null,"explicit":false,"start_timeout":40000,"grace":1,"runs":[{"ready":0,"end":[41433,"Panics"],"stop":{"Takes":0}}]}},{"Scope":{"strategy":"OneForOne","intensity":{"count":0,"window":1},"escalation":"escalate_to_parent","auto_shutdown":"never","order":"reverse","restart":"permanent","significant":false,"members":[{"Scope":{"strategy":"OneForOne","intensity":{"count":0,"window":1},"escalation":"escalate_to_parent","auto_shutdown":"never","order":"reverse","restart":"permanent","significant":false,"members":[{"Scope":{"strategy":"OneForAll","intensity":{"count":1,"window":1},"escalation":"escalate_to_parent","auto_shutdown":"never","order":"reverse","restart":"permanent","significant":false,"members":[{"Worker":{"restart":"permanent","significant":false,"fuse":null,"backoff":null,"explicit":false,"start_timeout":40000,"grace":1,"runs":[{"ready":0,"end":[40001,"Completes"],"stop":{"Takes":0}}]}},{"Worker":{"restart":"temporary","significant":false,"fuse":null,"backoff":null,"explicit":false,"start_timeout":40000,"grace":1,"runs":[]}},{"Worker":{"restart":"permanent","significant":false,"fuse":null,"backoff":null,"explicit":true,"start_timeout":40000,"grace":1433,"runs":[{"ready":0,"end":null,"stop":{"Takes":1434}}]}}]}},{"Worker":{"restart":"permanent","significant":false,"fuse":null,"backoff":null,"explicit":false,"start_timeout":40000,"grace":1,"runs":[]}}]}},{"Scope":{"strategy":"OneForOne","intensity":{"count":0,"window":1},"escalation":"escalate_to_parent","auto_shutdown":"never","order":"reverse","restart":"permanent","significant":false,"members":[{"Worker":{"restart":"permanent","significant":false,"fuse":null,"backoff":null,"explicit":false,"start_timeout":40000,"grace":2,"runs":[{"ready":0,"end":null,"stop":{"Takes":3}}]}}]}}]}}]},"script":[{"after":1,"order":{"Resume":0}}]}"#,
+    );
+}
+
+/// /s0 is being removed when the tree ends: what was down before that took no shutdown.
+#[test]
+fn what_a_removal_has_ended_before_the_shutdown_is_in_no_report() {
+    agrees(
+        r#"{"root":{"strategy":"OneForOne","intensity":{"count":2,"window":1},"escalation":"escalate_to_parent","auto_shutdown":"never","order":"reverse","restart":"permanent","significant":false,"members":[{"Scope":{"strategy":"OneForOne","intensity":{"count":0,"window":1},"escalation":"escalate_to_parent","auto_shutdown":"never","order":"parallel","restart":"permanent","significant":false,"members":[{"Worker":{"restart":"permanent","significant":false,"fuse":null,"backoff":null,"explicit":false,"start_timeout":40000,"grace":157,"runs":[{"ready":0,"end":null,"stop":{"Takes":158}}]}},{"Worker":{"restart":"temporary","significant":false,"fuse":null,"backoff":null,"explicit":false,"start_timeout":40000,"grace":1,"runs":[]}}]}},{"Worker":{"restart":"permanent","significant":false,"fuse":null,"backoff":null,"explicit":false,"start_timeout":40000,"grace":1,"runs":[]}},{"Worker":{"restart":"permanent","significant":false,"fuse":null,"backoff":null,"explicit":false,"start_timeout":40000,"grace":2,"runs":[{"ready":0,"end":null,"stop":"Deaf"}]}},{"Worker":{"restart":"permanent","significant":false,"fuse":null,"backoff":null,"explicit":false,"start_timeout":40000,"grace":1,"runs":[]}}]},"script":[{"after":1,"order":{"Add":{"under":0,"name":0,"child":{"restart":"permanent","significant":false,"fuse":null,"backoff":null,"explicit":false,"start_timeout":40000,"grace":1,"runs":[]}}}},{"after":1,"order":{"Remove":32}},{"after":156,"order":"Shutdown"}]}"#,
+    );
+}
+
 /// `MODEL_PLAN` is one, as a failure prints it.
 #[test]
 fn a_given_history_is_as_the_model_has_it() {

@@ -343,7 +343,12 @@ impl Gate {
 
     /// Whether the child is being ended for good.
     pub fn is_ending(&self) -> bool {
-        self.slot.look(|look| look.end().is_some())
+        self.end_cause().is_some()
+    }
+
+    /// Why the child is being ended for good.
+    pub fn end_cause(&self) -> Option<StopCause> {
+        self.slot.look(|look| look.end())
     }
 
     /// The held sibling that the next run waits for.
