@@ -8,10 +8,9 @@ use scripted::{
     Ends, always, assert_passes_readiness_errors_through, assert_passes_through, settle, within,
 };
 use supervisor_layers::{
-    BoxError, FailureKind, LifecycleEvent, Owner, ReadinessPolicy, RestartDecision, RestartType,
-    ServiceBuilderExt, StopCause, TaskContext, TaskExit, TaskFactory, TaskFactoryExt, TaskFailure,
-    WatchdogLayer,
-    context::{ContextSpec, NextRun, Recorded, RunId, StopRequest},
+    BoxError, FailureKind, Owner, ReadinessPolicy, RestartDecision, RestartType, ServiceBuilderExt,
+    StopCause, TaskContext, TaskExit, TaskFactory, TaskFactoryExt, TaskFailure, WatchdogLayer,
+    context::{ContextSpec, NextRun, Recorded, RunId, Steps, StopRequest},
     ms, secs, service_fn,
 };
 use tokio::{task::JoinHandle, time::Instant};
@@ -38,13 +37,7 @@ async fn failure(run: Running) -> TaskFailure {
 struct Nobody;
 
 impl Owner for Nobody {
-    fn record(
-        &self,
-        _: RunId<'_>,
-        _: tokio::time::Instant,
-        _: &[LifecycleEvent],
-        _: u64,
-    ) -> Recorded {
+    fn record(&self, _: RunId<'_>, _: tokio::time::Instant, _: Steps, _: u64) -> Recorded {
         Recorded::default()
     }
 

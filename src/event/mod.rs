@@ -1,5 +1,6 @@
 //! What happened: one event type, the journal that remembers it, subscriptions that read it.
 
+mod entry;
 mod filter;
 mod journal;
 mod kind;

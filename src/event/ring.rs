@@ -15,7 +15,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::{EventFilter, EventKind, Lag, SupervisorEvent};
+use super::{
+    EventFilter, EventKind, Lag, SupervisorEvent,
+    entry::{Entry, Kinds, Plain, Told},
+};
 use crate::spec::SupervisorPath;
 use crate::sync::lock;
 
@@ -69,35 +72,94 @@ impl Drop for Growth {
     }
 }
 
-/// The last records, each at its sequence modulo the capacity.
+/// The last records.
 #[derive(Default)]
 struct Records {
-    records: Vec<Record>,
+    records: VecDeque<Record>,
+    /// What those have to say that are told, in the same order.
+    told: VecDeque<Told>,
+    /// The number of the first of these; it wraps.
+    first_told: u32,
     closed: bool,
 }
 
-impl Records {
-    /// Where the record of a sequence is or comes to be; they begin with 1.
-    fn place(sequence: u64, capacity: usize) -> usize {
-        usize::try_from((sequence - 1) % capacity as u64).unwrap_or_default()
-    }
-
-    fn keep(&mut self, sequence: u64, capacity: usize, record: Record) {
-        match self.records.get_mut(Self::place(sequence, capacity)) {
-            Some(oldest) => *oldest = record,
-            None => self.records.push(record),
-        }
-    }
-}
-
+/// One append.
 struct Record {
-    uptime: Duration,
+    /// Of its first event.
+    sequence: u64,
+    uptime: Uptime,
     path: Arc<str>,
     instance: u64,
     generation: u64,
-    attempt: u32,
     correlation: u64,
-    kind: EventKind,
+    attempt: u32,
+    what: What,
+}
+
+enum What {
+    Plain(Plain),
+    /// Told under this number.
+    Told(u32),
+}
+
+/// In nanoseconds: there are many.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Uptime(u64);
+
+impl From<Duration> for Uptime {
+    fn from(time: Duration) -> Self {
+        Self(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+impl From<Uptime> for Duration {
+    fn from(uptime: Uptime) -> Self {
+        Self::from_nanos(uptime.0)
+    }
+}
+
+impl Records {
+    fn tell(&mut self, entry: Entry) -> What {
+        match entry {
+            Entry::Plain(plain) => What::Plain(plain),
+            Entry::Told(told) => {
+                self.told.push_back(told);
+                // There are never so many that the number could not tell them apart.
+                What::Told(self.first_told.wrapping_add(self.told.len() as u32 - 1))
+            }
+        }
+    }
+
+    /// Takes out the oldest record, if all of it is older than `first`.
+    fn forget(&mut self, first: u64) -> Option<(Record, Option<Told>)> {
+        self.records.get(1).filter(|next| next.sequence <= first)?;
+        let record = self.records.pop_front()?;
+        let told = match record.what {
+            What::Plain(_) => None,
+            What::Told(_) => {
+                self.first_told = self.first_told.wrapping_add(1);
+                self.told.pop_front()
+            }
+        };
+        Some((record, told))
+    }
+
+    /// The records from the one on that holds this sequence.
+    fn from(&self, sequence: u64) -> impl Iterator<Item = &Record> {
+        let after = |record: &Record| record.sequence <= sequence;
+        let begin = self.records.partition_point(after).saturating_sub(1);
+        self.records.range(begin..)
+    }
+
+    fn kinds(&self, record: &Record) -> Kinds {
+        match record.what {
+            What::Plain(plain) => Kinds::from_iter([plain.kind()]),
+            What::Told(number) => {
+                let at = number.wrapping_sub(self.first_told) as usize;
+                self.told.get(at).map(Told::kinds).unwrap_or_default()
+            }
+        }
+    }
 }
 
 /// Whose event it is.
@@ -147,7 +209,7 @@ pub(super) struct Selection {
 impl Ring {
     /// How many events are read at once, and how many are looked at for those.
     const BATCH: usize = 64;
-    const SCAN: usize = 4 * Self::BATCH;
+    const SCAN: u64 = 4 * Self::BATCH as u64;
 
     pub(crate) fn new(capacity: usize, lag: Lag, counted: bool) -> Self {
         Self {
@@ -181,54 +243,60 @@ impl Ring {
         self.head.load(Ordering::Acquire)
     }
 
-    /// Appends events of one origin. With no correlation given, they are tied to the first of them if it
-    /// is an `opens` one.
-    pub(crate) fn append<K: Into<EventKind>>(
+    /// Appends what happened at once. With no correlation given, it is tied to itself if it opens a chain of
+    /// consequences.
+    pub(crate) fn append(
         &self,
         origin: Origin<'_>,
         at: Instant,
-        kinds: impl IntoIterator<Item = K>,
+        entry: impl Into<Entry>,
         correlation: u64,
     ) -> Recorded {
-        let mut uptime = self.uptime_at(at);
+        let entry = entry.into();
+        let (count, opens) = (entry.count(), entry.opens());
+        let uptime = Uptime::from(self.uptime_at(at));
+        let path = origin.path.clone();
         let mut ring = self.ring();
-        // Somebody was quicker; or the clock is a virtual one, and this is none of its threads.
-        let mut sequence = self.head.load(Ordering::Relaxed);
-        if sequence > 0 {
-            let last = &ring.records[Records::place(sequence, self.capacity)];
-            uptime = uptime.max(last.uptime);
-        }
-        let mut correlation = correlation;
-        for kind in kinds {
-            let kind = kind.into();
-            sequence += 1;
-            if correlation == 0 && opens(&kind) {
-                correlation = sequence;
-            }
-            ring.keep(
-                sequence,
-                self.capacity,
-                Record {
-                    uptime,
-                    path: origin.path.clone(),
-                    instance: origin.instance,
-                    generation: origin.generation,
-                    attempt: origin.attempt,
-                    correlation,
-                    kind,
-                },
-            );
-        }
-        self.head.store(sequence, Ordering::Release);
+        let sequence = self.head.load(Ordering::Relaxed) + 1;
+        let head = sequence + count - 1;
+        // Never falling behind: an append makes one record, and takes two away at most. They are dropped when
+        // nobody waits for that.
+        let first = self.first(head);
+        let _forgotten = [ring.forget(first), ring.forget(first)];
+        let record = Record {
+            sequence,
+            // Somebody was quicker; or the clock is a virtual one, and this is none of its threads.
+            uptime: match ring.records.back() {
+                Some(last) => uptime.max(last.uptime),
+                None => uptime,
+            },
+            path,
+            instance: origin.instance,
+            generation: origin.generation,
+            correlation: match correlation {
+                0 if opens => sequence,
+                correlation => correlation,
+            },
+            attempt: origin.attempt,
+            what: ring.tell(entry),
+        };
+        let correlation = record.correlation;
+        ring.records.push_back(record);
+        self.head.store(head, Ordering::Release);
         drop(ring);
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.grown.notify_waiters();
         }
-        self.lag.grown(sequence);
+        self.lag.grown(head);
         Recorded {
-            sequence,
+            sequence: head,
             correlation,
         }
+    }
+
+    /// The first sequence that is remembered when the last is `head`.
+    fn first(&self, head: u64) -> u64 {
+        (head + 1).saturating_sub(self.capacity as u64).max(1)
     }
 
     /// No more events will come: readers end when they have read all.
@@ -249,7 +317,7 @@ impl Ring {
                 Read::Empty
             };
         }
-        let first = head + 1 - ring.records.len() as u64;
+        let first = self.first(head);
         let reachable = match wanted.reach {
             Some(reach) if next > wanted.since => first.max((head + 1).saturating_sub(reach)),
             _ => first,
@@ -262,14 +330,18 @@ impl Ring {
         }
         let mut batch = VecDeque::new();
         let mut end = next;
-        for sequence in (next..=head).take(Self::SCAN) {
-            let record = &ring.records[Records::place(sequence, self.capacity)];
-            if wanted.filter.passes(&record.path, &record.kind) {
-                batch.push_back(self.expand(record, end));
-            }
-            end += 1;
-            if batch.len() == Self::BATCH {
-                break;
+        for record in ring.from(next) {
+            for (sequence, kind) in (record.sequence..).zip(ring.kinds(record)) {
+                if sequence < next {
+                    continue;
+                }
+                if batch.len() == Self::BATCH || sequence - next == Self::SCAN {
+                    return Read::Events { batch, next: end };
+                }
+                if wanted.filter.passes(&record.path, &kind) {
+                    batch.push_back(self.event(record, sequence, kind));
+                }
+                end = sequence + 1;
             }
         }
         Read::Events { batch, next: end }
@@ -295,38 +367,26 @@ impl Ring {
         }
     }
 
-    fn expand(&self, record: &Record, sequence: u64) -> SupervisorEvent {
+    fn event(&self, record: &Record, sequence: u64, kind: EventKind) -> SupervisorEvent {
+        let uptime = record.uptime.into();
         SupervisorEvent {
             schema: SupervisorEvent::SCHEMA,
             epoch: self.epoch.clone(),
             sequence,
-            at: self.born_at + record.uptime,
-            uptime: record.uptime,
+            at: self.born_at + uptime,
+            uptime,
             path: SupervisorPath::of(record.path.clone()),
             instance: record.instance,
             generation: record.generation,
             attempt: record.attempt,
             correlation_id: (record.correlation != 0).then_some(record.correlation),
-            kind: record.kind.clone(),
+            kind,
         }
     }
 
     fn ring(&self) -> MutexGuard<'_, Records> {
         lock(&self.ring)
     }
-}
-
-/// An exit and a command open a chain of consequences.
-fn opens(kind: &EventKind) -> bool {
-    use supervisor_layers::LifecycleEvent::{Exited, Unhealthy};
-
-    matches!(
-        kind,
-        EventKind::Lifecycle(Exited { .. } | Unhealthy { .. })
-            | EventKind::Tree(
-                super::TreeEvent::CommandAccepted { .. } | super::TreeEvent::CommandRefused { .. }
-            )
-    )
 }
 
 /// Unique to this life of the process: its id and the nanosecond it was asked.

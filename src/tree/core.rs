@@ -8,8 +8,8 @@ use std::{
 };
 
 use supervisor_layers::{
-    FuseLimit, LifecycleEvent, Owner, RestartAction, RestartDecision,
-    context::{Recorded, RunId},
+    FuseLimit, Owner, RestartAction, RestartDecision,
+    context::{Recorded, RunId, Steps},
     policy::{FuseReading, SlidingLog},
 };
 use tokio::{sync::Notify, time::Instant};
@@ -187,19 +187,13 @@ impl ScopeCore {
 }
 
 impl Owner for ScopeCore {
-    fn record(
-        &self,
-        run: RunId<'_>,
-        at: Instant,
-        steps: &[LifecycleEvent],
-        correlation: u64,
-    ) -> Recorded {
+    fn record(&self, run: RunId<'_>, at: Instant, steps: Steps, correlation: u64) -> Recorded {
         if self.dependants_wait.load(Ordering::Acquire) {
             self.stir();
         }
         self.tree
             .journal
-            .append(Origin::from(run), at, steps.iter().cloned(), correlation)
+            .append(Origin::from(run), at, steps, correlation)
     }
 
     fn admit_restart(&self, now: Instant) -> bool {

@@ -358,7 +358,7 @@ impl Tree {
             generation: child.gate().generation(),
             attempt: 0,
         };
-        self.journal.append(origin, at, [event], correlation);
+        self.journal.append(origin, at, event, correlation);
     }
 
     /// Records that a command came in; its sequence ties the consequences to it.
@@ -405,7 +405,7 @@ impl Tree {
             attempt: 0,
         };
         self.journal
-            .append(origin, Instant::now(), [event], correlation)
+            .append(origin, Instant::now(), event, correlation)
             .sequence
     }
 }

@@ -259,7 +259,7 @@ impl Gate {
                 if !look.is_active()
                     && let Some(last) = look.last_exit()
                 {
-                    return Some(StartOutcome::Exited(Box::new(last.clone())));
+                    return Some(StartOutcome::Exited(Box::new(last.told())));
                 }
             }
             match look.end() {
@@ -393,14 +393,14 @@ impl Gate {
 
     /// How the last run that ended did so.
     pub fn last_exit(&self) -> Option<TaskExit> {
-        self.slot.look(|look| Some(look.last_exit()?.exit))
+        self.slot.look(|look| Some(look.last_exit()?.end.exit()))
     }
 
     /// What was decided at the end of the last run that ended, and which that was.
     pub fn last_decision(&self) -> Option<(u64, RestartDecision)> {
         self.slot.look(|look| {
             let last = look.last_exit()?;
-            Some((last.generation, last.decision?))
+            Some((last.generation, last.end.decision()))
         })
     }
 

@@ -7,6 +7,7 @@ mod owner;
 mod request;
 mod slot;
 mod status;
+mod steps;
 
 use std::{
     fmt,
@@ -31,6 +32,8 @@ pub use status::{
     ChildSettings, ChildSnapshot, ChildStatus, HoldReason, LastExit, PollStatistics,
     ReadinessPolicy,
 };
+use steps::blown;
+pub use steps::{RunEnd, Steps};
 
 use crate::StopCause;
 

@@ -3,7 +3,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::HoldReason;
+use super::{HoldReason, Steps};
 use crate::{
     TaskExit,
     policy::{FuseReading, RestartDecision},
@@ -38,15 +38,8 @@ pub struct Recorded {
 /// its own tells while that task cannot. None of these may block, and none may call back into the
 /// child's context except [`decided`](Self::decided): the others are called with the child's slot locked.
 pub trait Owner: Any + Send + Sync {
-    /// Steps of a child's life, in order, that happened at once. `correlation` is 0 where nothing caused them
-    /// yet.
-    fn record(
-        &self,
-        run: RunId<'_>,
-        at: Instant,
-        steps: &[LifecycleEvent],
-        correlation: u64,
-    ) -> Recorded;
+    /// What happened to a child at once. `correlation` is 0 where nothing caused it yet.
+    fn record(&self, run: RunId<'_>, at: Instant, steps: Steps, correlation: u64) -> Recorded;
 
     /// Whether the supervisor's intensity lets one restart pass now; asked for children without a fuse.
     fn admit_restart(&self, now: Instant) -> bool;

@@ -75,10 +75,10 @@ pub static METRICS: [&Metric; 6] = [
     &STUCK_POLLS,
 ];
 
-/// A child's metrics, looked up at its first exit and kept in its memory: one that has none takes no room.
+/// A child's metrics, looked up at its first exit and kept with its history: one that has none takes no room.
 ///
 /// The recorder is somebody else's code: it is asked and told with the child's slot unlocked.
-pub(super) struct Meter {
+pub(crate) struct Meter {
     starts: Counter,
     restarts: Counter,
     running: Gauge,
@@ -105,17 +105,11 @@ impl Meter {
 
     /// There is one per child, however many layers observe it.
     pub(super) fn of(ctx: &TaskContext) -> Arc<Self> {
-        Self::known(ctx).unwrap_or_else(|| {
+        ctx.slot().meter().unwrap_or_else(|| {
             let new = Arc::new(Self::new(&child_label(ctx.shared_path())));
-            ctx.memory(Self::KEY, |meter| *meter = Some(new.clone()));
+            ctx.slot().keep_meter(new.clone());
             new
         })
-    }
-
-    const KEY: usize = 0;
-
-    fn known(ctx: &TaskContext) -> Option<Arc<Self>> {
-        ctx.recall(Self::KEY, |meter: &mut Option<Arc<Self>>| meter.clone())?
     }
 
     fn new(child: &SharedString) -> Self {
@@ -133,7 +127,11 @@ impl Meter {
     /// Counts a run that has ended. One that somebody stopped is as likely as not the child's last.
     pub(super) fn ended(ctx: &TaskContext, exit: TaskExit, ran: Duration) {
         let stopped = exit == TaskExit::Cancelled;
-        match Self::known(ctx).or_else(|| (!stopped).then(|| Self::of(ctx))) {
+        match ctx
+            .slot()
+            .meter()
+            .or_else(|| (!stopped).then(|| Self::of(ctx)))
+        {
             Some(meter) => {
                 meter.exits(ctx, exit).increment(1);
                 meter.duration.record(ran);

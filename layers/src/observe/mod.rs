@@ -39,6 +39,7 @@ mod service;
 
 pub use future::ObserveFuture;
 pub use layer::ObserveLayer;
+pub(crate) use meter::Meter;
 pub use meter::{
     CHILD_EXITS, CHILD_RESTARTS, CHILD_RUNNING, CHILD_STARTS, METRICS, RUN_DURATION, STUCK_POLLS,
 };

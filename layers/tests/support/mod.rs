@@ -12,7 +12,7 @@ use std::{
 
 use supervisor_layers::{
     BoxError, LifecycleEvent, Owner, RestartDecision, TaskContext, TaskFailure,
-    context::{ContextSpec, Recorded, RunId},
+    context::{ContextSpec, Recorded, RunId, Steps},
     secs,
 };
 use tower::Service;
@@ -123,15 +123,14 @@ impl Owner for Recorder {
         &self,
         run: RunId<'_>,
         _: tokio::time::Instant,
-        steps: &[LifecycleEvent],
+        steps: Steps,
         correlation: u64,
     ) -> Recorded {
         let mut all = self.steps();
-        all.extend(steps.iter().map(|step| (run.generation, step.clone())));
-        self.correlations
-            .lock()
-            .unwrap()
-            .extend(steps.iter().map(|_| correlation));
+        for step in steps {
+            all.push((run.generation, step));
+            self.correlations.lock().unwrap().push(correlation);
+        }
         Recorded {
             sequence: all.len() as u64,
             correlation,

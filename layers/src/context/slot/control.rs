@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{
-        ChildSettings, ChildStatus, ContextSpec, Grace, LastExit, ReadinessPolicy,
+        ChildSettings, ChildStatus, ContextSpec, Grace, LastExit, ReadinessPolicy, RunEnd,
         helpers::Helpers, memory::Memory,
     },
     Slot,
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     StopCause,
+    observe::Meter,
     policy::{BackoffDelay, FuseReading, Nanos},
 };
 
@@ -110,9 +111,29 @@ pub(super) struct Rare {
 pub(super) struct History {
     pub(super) notes: Notes,
     pub(super) fuse: Option<FuseReading>,
-    pub(super) last_exit: Option<LastExit>,
+    pub(super) last_exit: Option<Last>,
     pub(super) exits: [u64; 7],
     pub(super) memory: Memory,
+    pub(super) meter: Option<Arc<Meter>>,
+}
+
+/// How the last run ended.
+pub(crate) struct Last {
+    pub(crate) generation: u64,
+    pub(crate) end: RunEnd,
+    pub(super) at: Instant,
+}
+
+impl Last {
+    pub(crate) fn told(&self) -> LastExit {
+        LastExit {
+            generation: self.generation,
+            exit: self.end.exit(),
+            message: self.end.message().cloned(),
+            decision: Some(self.end.decision()),
+            at: self.at,
+        }
+    }
 }
 
 /// What the layers noted of the run that is ending.
@@ -228,7 +249,7 @@ impl Control {
         self.history.get_or_insert_default()
     }
 
-    pub(super) fn last_exit(&self) -> Option<&LastExit> {
+    pub(super) fn last_exit(&self) -> Option<&Last> {
         self.history.as_ref()?.last_exit.as_ref()
     }
 

@@ -1,17 +1,14 @@
-use std::sync::Arc;
-
-use arrayvec::ArrayVec;
 use tokio::time::Instant;
 
 use super::{
-    super::{LastExit, LifecycleEvent},
+    super::{RunEnd, blown},
     Slot,
-    control::{Control, End, Hold, Phase},
+    control::{Control, End, Hold, Last, Phase},
     stop::after,
 };
 use crate::{
     StopCause, TaskExit, TaskFailure,
-    policy::{ExitFacts, FuseReading, RestartAction, RestartDecision, RestartType, decide},
+    policy::{ExitFacts, RestartAction, RestartDecision, RestartType, decide},
 };
 
 /// How a run's end was decided, and when it was.
@@ -76,19 +73,16 @@ impl Slot {
         self.word.over(generation);
 
         let message = result.err().map(|failure| failure.message().clone());
-        let mut steps = told(&decision, message.clone());
-        let last = LastExit {
-            generation,
-            exit,
-            message,
-            decision: Some(decision),
-            at: now,
-        };
+        let followed = self.follow(&mut control, &decision, now);
+        let end = RunEnd::new(&decision, message, followed);
         let history = control.history();
         history.exits[exit as usize] += 1;
-        history.last_exit = Some(last);
-        steps.extend(self.follow(&mut control, &decision, now));
-        self.record(&mut control, now, &steps);
+        history.last_exit = Some(Last {
+            generation,
+            end: end.clone(),
+            at: now,
+        });
+        self.record(&mut control, now, end);
         let correlation = control.correlation;
         if control.hold.is_some() {
             control.correlation = 0;
@@ -102,24 +96,20 @@ impl Slot {
         Some(Exit { decision, at: now })
     }
 
-    /// Leaves the child as the decision says; answers the step that this is, where it is one of its own.
-    fn follow(
-        &self,
-        control: &mut Control,
-        decision: &RestartDecision,
-        now: Instant,
-    ) -> Option<LifecycleEvent> {
+    /// Leaves the child as the decision says; answers whether that is an event of its own: a wait or a hold
+    /// that begins.
+    fn follow(&self, control: &mut Control, decision: &RestartDecision, now: Instant) -> bool {
         if std::mem::take(&mut control.rerun) {
             control.forget_history();
             control.group_hold |= matches!(decision.action, RestartAction::RestartGroup { .. });
             control.phase = Phase::Idle;
-            return None;
+            return false;
         }
-        let mut step = None;
+        let mut begins = false;
         control.phase = match decision.action {
             RestartAction::Restart { delay } if delay.is_zero() => Phase::Idle,
             RestartAction::Restart { delay } => {
-                step = Some(LifecycleEvent::BackingOff { delay });
+                begins = true;
                 Phase::BackingOff {
                     until: self.age_at(now).saturating_add(delay.into()),
                 }
@@ -131,15 +121,11 @@ impl Slot {
             // Somebody holds the child since its helpers were being ended: it stays theirs to release.
             RestartAction::Quarantine { .. } if control.hold.is_some() => Phase::Idle,
             RestartAction::Quarantine { release_after } => {
-                let reason = blown(decision.fuse);
                 control.hold = Some(Box::new(Hold::Quarantined {
-                    reason: reason.clone(),
+                    reason: blown(decision.fuse),
                     until: release_after.map(|time| after(now, time)),
                 }));
-                step = Some(LifecycleEvent::Quarantined {
-                    reason,
-                    release_after,
-                });
+                begins = true;
                 Phase::Idle
             }
             RestartAction::Finish => Phase::Ended(End::Finished),
@@ -154,7 +140,7 @@ impl Slot {
                 Phase::Idle
             }
         };
-        step
+        begins
     }
 
     /// The life is over: nothing but a restart by hand brings another run.
@@ -164,7 +150,7 @@ impl Slot {
         if !control.is_between_runs() {
             return;
         }
-        let last = control.last_exit().map(|last| last.exit);
+        let last = control.last_exit().map(|last| last.end.exit());
         control.phase = Phase::Ended(match (last, failed) {
             (Some(TaskExit::Aborted), _) => End::Aborted,
             (_, true) => End::Failed,
@@ -181,37 +167,5 @@ fn exit_of(result: Result<(), &TaskFailure>, stop: Option<StopCause>) -> TaskExi
         (Ok(()), Some(cause)) if cause.is_foreign() => TaskExit::Cancelled,
         (Ok(()), Some(_)) => TaskExit::Unhealthy,
         (Ok(()), None) => TaskExit::Completed,
-    }
-}
-
-/// No exit has more steps: it ended, the fuse was charged and blew, what was decided, what follows.
-type Steps = ArrayVec<LifecycleEvent, 5>;
-
-/// The steps that every exit consists of.
-fn told(decision: &RestartDecision, message: Option<Arc<str>>) -> Steps {
-    let mut steps = Steps::new();
-    steps.push(LifecycleEvent::Exited {
-        exit: decision.exit,
-        message,
-    });
-    if let Some(fuse) = decision.fuse {
-        steps.push(LifecycleEvent::FuseCharged { fuse });
-        if fuse.blown {
-            steps.push(LifecycleEvent::FuseBlown { fuse });
-        }
-    }
-    steps.push(LifecycleEvent::RestartDecided {
-        decision: *decision,
-    });
-    steps
-}
-
-fn blown(fuse: Option<FuseReading>) -> Arc<str> {
-    match fuse.map(|fuse| fuse.limit) {
-        Some(limit) => {
-            let (failures, window) = (limit.failures, limit.window);
-            format!("fuse blown: more than {failures} in {window:?}").into()
-        }
-        None => "fuse blown".into(),
     }
 }

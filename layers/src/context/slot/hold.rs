@@ -85,7 +85,7 @@ impl Slot {
         request: &StopRequest,
     ) {
         control.correlate(request.correlation);
-        self.record(control, Instant::now(), &[step]);
+        self.record(control, Instant::now(), step);
         control.cut_backoff();
         if control.is_alive() {
             self.stop_locked(control, cause, request);
@@ -112,7 +112,7 @@ impl Slot {
             HoldReason::Paused => LifecycleEvent::Resumed,
         };
         control.forget_history();
-        self.record(control, Instant::now(), &[step]);
+        self.record(control, Instant::now(), step);
         self.stir(control);
         from
     }

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{
-    super::{ChildSettings, ChildStatus, Grace, HoldReason, LastExit, ReadinessPolicy},
+    super::{ChildSettings, ChildStatus, Grace, HoldReason, ReadinessPolicy},
     Slot,
-    control::{Control, Hold, Phase},
+    control::{Control, Hold, Last, Phase},
 };
 use crate::StopCause;
 
@@ -114,7 +114,7 @@ impl Look<'_> {
         self.control.end
     }
 
-    pub(crate) fn last_exit(&self) -> Option<&LastExit> {
+    pub(crate) fn last_exit(&self) -> Option<&Last> {
         self.control.last_exit()
     }
 

@@ -28,10 +28,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-use super::{ChildSnapshot, ContextSpec, LifecycleEvent, Owner, RunId};
+use super::{ChildSnapshot, ContextSpec, Owner, RunId, Steps};
 use crate::{StopCause, policy::Nanos};
 pub(crate) use admission::Wait;
-use control::{Control, Phase};
+use control::{Control, Last, Phase};
 pub(crate) use exit::Exit;
 pub(crate) use look::Look;
 pub(crate) use poll_word::{PollWord, Watch};
@@ -104,10 +104,11 @@ impl Slot {
         self.changed.notify_waiters();
     }
 
-    fn record(&self, control: &mut Control, now: Instant, steps: &[LifecycleEvent]) {
+    fn record(&self, control: &mut Control, now: Instant, steps: impl Into<Steps>) {
         control.since = self.age_at(now);
         if let Some(owner) = &self.owner {
-            let recorded = owner.record(self.run_id(control), now, steps, control.correlation);
+            let recorded =
+                owner.record(self.run_id(control), now, steps.into(), control.correlation);
             control.sequence = recorded.sequence;
             control.correlation = recorded.correlation;
         }
@@ -209,7 +210,7 @@ impl Slot {
             generation: control.generation,
             attempt: control.attempt,
             since: self.at(control.changed(age)),
-            last_exit: control.last_exit().cloned(),
+            last_exit: control.last_exit().map(Last::told),
             exits: history.map_or([0; 7], |history| history.exits),
             fuse: history.and_then(|history| history.fuse),
             heartbeat_age: control

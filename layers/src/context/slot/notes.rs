@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     StopCause,
+    observe::Meter,
     policy::{BackoffDelay, FuseReading, Nanos, RestartType},
     real_time::Moment,
 };
@@ -61,6 +62,14 @@ impl Slot {
         f: impl FnOnce(&mut T) -> R,
     ) -> Option<R> {
         self.lock().history.as_mut()?.memory.find(key).map(f)
+    }
+
+    pub(crate) fn meter(&self) -> Option<Arc<Meter>> {
+        self.lock().history.as_ref()?.meter.clone()
+    }
+
+    pub(crate) fn keep_meter(&self, meter: Arc<Meter>) {
+        self.lock().history().meter = Some(meter);
     }
 
     /// A blown fuse is the one that counts, where there are several.
@@ -114,7 +123,7 @@ impl Slot {
         let lasts = self.poll.report(now.nanos(), after)?;
         let since = control.since;
         let stuck = LifecycleEvent::Stuck { lasts };
-        self.record(&mut control, Instant::now(), &[stuck]);
+        self.record(&mut control, Instant::now(), stuck);
         // It is no other status.
         control.since = since;
         Some((control.generation, lasts))

@@ -46,7 +46,7 @@ impl Slot {
         control.lingering = false;
         control.wakers.clear();
         self.word.runs(control.generation);
-        self.record(&mut control, now, &[LifecycleEvent::Starting]);
+        self.record(&mut control, now, LifecycleEvent::Starting);
         self.tell_watchers();
         Some(control.generation)
     }
@@ -95,7 +95,7 @@ impl Slot {
         control.started = control.generation;
         let now = Instant::now();
         control.beat = Some(self.age_at(now));
-        self.record(control, now, &[LifecycleEvent::Ready]);
+        self.record(control, now, LifecycleEvent::Ready);
         if control.stop.is_none() {
             control.correlation = 0;
         }
@@ -139,7 +139,7 @@ impl Slot {
         let mut control = self.lock();
         if control.runs(generation) && control.stop.is_none() {
             let step = LifecycleEvent::Unhealthy { reason };
-            self.record(&mut control, Instant::now(), &[step]);
+            self.record(&mut control, Instant::now(), step);
             self.stop_locked(&mut control, StopCause::Unhealthy, &StopRequest::default());
         }
     }

@@ -1,0 +1,223 @@
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use super::LifecycleEvent;
+use crate::{
+    StopCause, TaskExit,
+    policy::{
+        BackoffDelay, FuseLimit, FuseReading, Nanos, RestartAction, RestartDecision, RestartType,
+    },
+};
+
+/// What happened to a child at once: one event, or all that the end of a run consists of.
+#[derive(Debug, Clone)]
+pub enum Steps {
+    /// One event.
+    One(LifecycleEvent),
+    /// A run ended.
+    End(RunEnd),
+}
+
+impl From<RunEnd> for Steps {
+    fn from(end: RunEnd) -> Self {
+        Self::End(end)
+    }
+}
+
+impl From<LifecycleEvent> for Steps {
+    fn from(event: LifecycleEvent) -> Self {
+        Self::One(event)
+    }
+}
+
+/// What happened, in order.
+impl IntoIterator for Steps {
+    type Item = LifecycleEvent;
+    type IntoIter = arrayvec::IntoIter<LifecycleEvent, { RunEnd::MOST_EVENTS }>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        match self {
+            Self::One(event) => ArrayVec::from_iter([event]),
+            Self::End(end) => end.events(),
+        }
+        .into_iter()
+    }
+}
+
+/// How a run ended, what was decided and what followed at once: in few words, as a journal keeps thousands.
+#[derive(Debug, Clone)]
+pub struct RunEnd {
+    message: Option<Arc<str>>,
+    /// What the decision's action lasts.
+    time: Option<Nanos>,
+    fuse: Option<Fuse>,
+    backoff: Option<Backoff>,
+    action: Action,
+    exit: TaskExit,
+    restart: RestartType,
+    fatal: bool,
+    blown: bool,
+    /// The wait or the hold that was decided has begun.
+    followed: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Fuse {
+    window: Nanos,
+    failures: u32,
+    used: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Backoff {
+    before_jitter: Nanos,
+    after_jitter: Nanos,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    Restart,
+    RestartGroup,
+    Quarantine,
+    Finish,
+    Fail,
+    GiveUp,
+    Escalate,
+    Stop(StopCause),
+}
+
+impl RunEnd {
+    /// It ended, the fuse was charged and blew, what was decided, what follows.
+    const MOST_EVENTS: usize = 5;
+
+    pub(super) fn new(
+        decision: &RestartDecision,
+        message: Option<Arc<str>>,
+        followed: bool,
+    ) -> Self {
+        let (action, time) = match decision.action {
+            RestartAction::Restart { delay } => (Action::Restart, Some(delay)),
+            RestartAction::RestartGroup { delay } => (Action::RestartGroup, Some(delay)),
+            RestartAction::Quarantine { release_after } => (Action::Quarantine, release_after),
+            RestartAction::Finish => (Action::Finish, None),
+            RestartAction::Fail => (Action::Fail, None),
+            RestartAction::GiveUp => (Action::GiveUp, None),
+            RestartAction::Escalate => (Action::Escalate, None),
+            RestartAction::Stop { cause } => (Action::Stop(cause), None),
+        };
+        Self {
+            message,
+            time: time.map(Nanos::from),
+            fuse: decision.fuse.map(|fuse| Fuse {
+                window: fuse.limit.window.into(),
+                failures: fuse.limit.failures,
+                used: fuse.used,
+            }),
+            backoff: decision.backoff.map(|backoff| Backoff {
+                before_jitter: backoff.before_jitter.into(),
+                after_jitter: backoff.after_jitter.into(),
+            }),
+            action,
+            exit: decision.exit,
+            restart: decision.restart,
+            fatal: decision.fatal,
+            blown: decision.fuse.is_some_and(|fuse| fuse.blown),
+            followed,
+        }
+    }
+
+    /// How the run ended.
+    pub fn exit(&self) -> TaskExit {
+        self.exit
+    }
+
+    /// The failure in words.
+    pub fn message(&self) -> Option<&Arc<str>> {
+        self.message.as_ref()
+    }
+
+    /// What was decided, and why.
+    pub fn decision(&self) -> RestartDecision {
+        let time = self.time.map(Into::into);
+        let delay = time.unwrap_or_default();
+        RestartDecision {
+            action: match self.action {
+                Action::Restart => RestartAction::Restart { delay },
+                Action::RestartGroup => RestartAction::RestartGroup { delay },
+                Action::Quarantine => RestartAction::Quarantine {
+                    release_after: time,
+                },
+                Action::Finish => RestartAction::Finish,
+                Action::Fail => RestartAction::Fail,
+                Action::GiveUp => RestartAction::GiveUp,
+                Action::Escalate => RestartAction::Escalate,
+                Action::Stop(cause) => RestartAction::Stop { cause },
+            },
+            exit: self.exit,
+            restart: self.restart,
+            fatal: self.fatal,
+            fuse: self.fuse(),
+            backoff: self.backoff.map(|backoff| BackoffDelay {
+                before_jitter: backoff.before_jitter.into(),
+                after_jitter: backoff.after_jitter.into(),
+            }),
+        }
+    }
+
+    fn fuse(&self) -> Option<FuseReading> {
+        self.fuse.map(|fuse| FuseReading {
+            used: fuse.used,
+            limit: FuseLimit {
+                failures: fuse.failures,
+                window: fuse.window.into(),
+            },
+            blown: self.blown,
+        })
+    }
+
+    /// How many events it consists of.
+    pub fn count(&self) -> usize {
+        2 + usize::from(self.fuse.is_some()) + usize::from(self.blown) + usize::from(self.followed)
+    }
+
+    /// The events that it consists of, in order.
+    pub fn events(&self) -> ArrayVec<LifecycleEvent, { Self::MOST_EVENTS }> {
+        let mut events = ArrayVec::new();
+        events.push(LifecycleEvent::Exited {
+            exit: self.exit,
+            message: self.message.clone(),
+        });
+        if let Some(fuse) = self.fuse() {
+            events.push(LifecycleEvent::FuseCharged { fuse });
+            if fuse.blown {
+                events.push(LifecycleEvent::FuseBlown { fuse });
+            }
+        }
+        let decision = self.decision();
+        events.push(LifecycleEvent::RestartDecided { decision });
+        match decision.action {
+            _ if !self.followed => {}
+            RestartAction::Restart { delay } => events.push(LifecycleEvent::BackingOff { delay }),
+            RestartAction::Quarantine { release_after } => {
+                events.push(LifecycleEvent::Quarantined {
+                    reason: blown(decision.fuse),
+                    release_after,
+                });
+            }
+            _ => {}
+        }
+        events
+    }
+}
+
+/// Why a blown fuse holds a child.
+pub(super) fn blown(fuse: Option<FuseReading>) -> Arc<str> {
+    match fuse.map(|fuse| fuse.limit) {
+        Some(limit) => {
+            let (failures, window) = (limit.failures, limit.window);
+            format!("fuse blown: more than {failures} in {window:?}").into()
+        }
+        None => "fuse blown".into(),
+    }
+}
