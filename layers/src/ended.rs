@@ -22,6 +22,14 @@ pub trait AtEnd {
     fn at_end(&self, ctx: &TaskContext, ended: Ended);
 }
 
+impl<N: AtEnd> AtEnd for Option<N> {
+    fn at_end(&self, ctx: &TaskContext, ended: Ended) {
+        if let Some(note) = self {
+            note.at_end(ctx, ended);
+        }
+    }
+}
+
 pin_project! {
     /// A run whose end its layer notes.
     pub struct NotedFuture<F, N: AtEnd> {

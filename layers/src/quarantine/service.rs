@@ -49,9 +49,15 @@ where
 }
 
 /// Whether the child is held.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Note {
     pub(super) hold: Option<Nanos>,
+}
+
+impl Note {
+    pub(crate) fn notes(self) -> bool {
+        self.hold.is_some()
+    }
 }
 
 impl AtEnd for Note {

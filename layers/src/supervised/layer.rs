@@ -37,8 +37,8 @@ pub struct Layers {
     pub(super) backoff: backoff::Note,
     fuse: fuse::Note,
     quarantine: quarantine::Note,
-    /// One of the three above has something to note.
-    pub(super) notes: bool,
+    /// A fuse or a backoff has something to note.
+    counts: bool,
     pub(super) observe: ObserveLayer,
     pub(super) watchdog: WatchdogLayer,
     pub(super) shutdown: ShutdownLayer,
@@ -69,7 +69,7 @@ impl SupervisedLayer {
             backoff: backoff::Note::new(policy.backoff.map(Arc::new)),
             fuse: FuseLayer::limit(policy.fuse).note(),
             quarantine: quarantine.note(),
-            notes: policy.backoff.is_some() || policy.fuse.is_some() || policy.quarantine.is_some(),
+            counts: policy.backoff.is_some() || policy.fuse.is_some(),
             observe: policy.observe,
             watchdog: policy.watchdog,
             shutdown,
@@ -87,12 +87,36 @@ impl SupervisedLayer {
     }
 }
 
+impl Layers {
+    /// What there is to note at the end of a run, if anything is.
+    pub(super) fn notes(self: &Arc<Self>) -> Option<Notes> {
+        match (self.counts, self.quarantine) {
+            (true, _) => Some(Notes::All(self.clone())),
+            (false, quarantine) => quarantine.notes().then_some(Notes::Quarantine(quarantine)),
+        }
+    }
+}
+
+/// What layers note at the end of a run.
+#[derive(Debug)]
+pub enum Notes {
+    /// All that note anything.
+    All(Arc<Layers>),
+    /// The only one that does: children of one policy that crash in a loop do not meet at its count.
+    Quarantine(quarantine::Note),
+}
+
 /// From the inside out, as the layers would be laid.
-impl AtEnd for Arc<Layers> {
+impl AtEnd for Notes {
     fn at_end(&self, ctx: &TaskContext, ended: Ended) {
-        self.backoff.at_end(ctx, ended);
-        self.fuse.at_end(ctx, ended);
-        self.quarantine.at_end(ctx, ended);
+        match self {
+            Self::All(layers) => {
+                layers.backoff.at_end(ctx, ended);
+                layers.fuse.at_end(ctx, ended);
+                layers.quarantine.at_end(ctx, ended);
+            }
+            Self::Quarantine(quarantine) => quarantine.at_end(ctx, ended),
+        }
     }
 }
 

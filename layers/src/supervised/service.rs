@@ -6,7 +6,7 @@ use std::{
 
 use tower_service::Service;
 
-use super::layer::Layers;
+use super::layer::{Layers, Notes};
 use crate::{
     BoxError, TaskContext,
     backoff::Delay,
@@ -22,7 +22,7 @@ pub type SupervisedService<S> = RestartService<SupervisedRuns<S>>;
 
 /// A run of a child under all layers.
 pub type SupervisedRun<F> =
-    NotedFuture<ObserveFuture<WatchdogFuture<ShutdownFuture<F>>>, Arc<Layers>>;
+    NotedFuture<ObserveFuture<WatchdogFuture<ShutdownFuture<F>>>, Option<Notes>>;
 
 /// A child under all layers but the one that runs it again: as it would be under each of them, but with
 /// one set of them for all children of a policy, laid around a run when it begins.
@@ -68,8 +68,8 @@ where
             ctx.slot().settings_are(settings);
         }
         self.delay.runs(&ctx);
-        let noted = self.layers.notes.then(|| ctx.clone());
-        let guard = EndGuard::new(noted, self.layers.clone());
+        let notes = self.layers.notes();
+        let guard = EndGuard::new(notes.is_some().then(|| ctx.clone()), notes);
         let run = observe.run(ctx, |ctx| {
             let run = self.inner.call(ctx.clone());
             let run = ShutdownFuture::new(run, ctx.clone(), shutdown);
