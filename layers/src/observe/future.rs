@@ -83,26 +83,28 @@ where
             return Poll::Pending;
         };
         let result: Result<(), BoxError> = result.map_err(Into::into);
-        // An error that cannot be displayed is a failure like any other.
-        let _ = catch_panic(|| log(&result));
-        drop(entered);
         note.exit = match &result {
-            Ok(()) => match ctx.stop_cause() {
-                Some(cause) if cause.is_foreign() => TaskExit::Cancelled,
-                Some(_) => TaskExit::Unhealthy,
-                None => TaskExit::Completed,
-            },
-            Err(error) => TaskFailure::exit_of(error.as_ref()),
+            Ok(()) => {
+                tracing::debug!(target: "rust_supervisor", "run ended");
+                match ctx.stop_cause() {
+                    Some(cause) if cause.is_foreign() => TaskExit::Cancelled,
+                    Some(_) => TaskExit::Unhealthy,
+                    None => TaskExit::Completed,
+                }
+            }
+            Err(error) => {
+                // An error that cannot be read is a failure like any other.
+                let mut exit = TaskExit::Failed;
+                let _ = catch_panic(|| {
+                    exit = TaskFailure::exit_of(error.as_ref());
+                    tracing::warn!(target: "rust_supervisor", error = %error, "run failed");
+                });
+                exit
+            }
         };
+        drop(entered);
         this.guard.ended(&result);
         Poll::Ready(result)
-    }
-}
-
-fn log(result: &Result<(), BoxError>) {
-    match result {
-        Ok(()) => tracing::debug!(target: "rust_supervisor", "run ended"),
-        Err(error) => tracing::warn!(target: "rust_supervisor", error = %error, "run failed"),
     }
 }
 
