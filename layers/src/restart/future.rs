@@ -13,7 +13,7 @@ use tower_service::Service;
 use crate::{
     BoxError, FailureKind, RestartAction, RestartType, TaskContext, TaskFailure,
     context::{Exit, Wait},
-    task::catch_panic,
+    task::{RunFailure, catch_panic},
 };
 
 pin_project! {
@@ -42,9 +42,9 @@ pin_project! {
             let result = match std::mem::replace(this.state, State::Over) {
                 // Only what the run left behind was still alive.
                 State::Joining(joining) => joining.result,
-                _ => Err(TaskFailure::new(FailureKind::Aborted, "the life was dropped while a run was alive")),
+                _ => Err(TaskFailure::new(FailureKind::Aborted, "the life was dropped while a run was alive").into()),
             };
-            slot.end_run(generation, result.as_ref().map(|&()| ()), RestartType::Temporary);
+            slot.end_run(generation, told(&result), RestartType::Temporary);
             slot.end_life(result.is_err());
             discard(result);
         }
@@ -80,7 +80,15 @@ struct Closed {
 
 struct Joining {
     helpers: HelpersEnd,
-    result: Result<(), TaskFailure>,
+    result: RunResult,
+}
+
+/// How a run ended.
+type RunResult = Result<(), RunFailure>;
+
+/// What there is to tell of it.
+fn told(result: &RunResult) -> Result<(), &TaskFailure> {
+    result.as_ref().map(|&()| ()).map_err(RunFailure::failure)
 }
 
 const GATE: State = State::Gate { closed: None };
@@ -113,7 +121,7 @@ impl<S, F> RestartFuture<S, F> {
 /// The life after an exit.
 enum Next {
     GoesOn { at: Option<Instant> },
-    Ends(Result<(), TaskFailure>),
+    Ends(RunResult),
 }
 
 impl<S> Future for RestartFuture<S, S::Future>
@@ -143,7 +151,7 @@ where
                 State::Unmade { panic } => {
                     let panic =
                         std::mem::replace(&mut **panic, TaskFailure::new(FailureKind::Panic, ""));
-                    return never(this.state, this.ctx, panic);
+                    return never(this.state, this.ctx, panic.into());
                 }
                 State::Adopting => {
                     *this.state = if this.ctx.slot().adopt(this.ctx.generation()) {
@@ -188,27 +196,30 @@ where
                     let Some(service) = this.service else {
                         unreachable!("only a life without one never gets here")
                     };
-                    // Every wait is raced against the stop: the gate may close while the service is not ready.
-                    let closed = match *begun {
-                        true => this.ctx.slot().poll_stopped(cx, this.ctx.generation()),
-                        false => this.ctx.slot().poll_closed(cx),
+                    let (slot, generation) = (this.ctx.slot(), this.ctx.generation());
+                    let stopped = *begun && slot.is_cancelled(generation);
+                    let ready = match stopped {
+                        false => asked(|| service.poll_ready(cx).map_err(Into::into)),
+                        true => Poll::Pending,
                     };
-                    if closed {
+                    let Poll::Ready(ready) = ready else {
+                        // The wait is raced against the stop: the gate may close before the service is ready.
+                        let closed = stopped
+                            || match *begun {
+                                true => slot.poll_stopped(cx, generation),
+                                false => slot.poll_closed(cx),
+                            };
+                        if !closed {
+                            return Poll::Pending;
+                        }
                         if *begun {
-                            this.ctx
-                                .slot()
-                                .end_run(this.ctx.generation(), Ok(()), *this.restart);
+                            slot.end_run(generation, Ok(()), *this.restart);
                         }
                         leave_queues(service);
                         *this.state = GATE;
                         continue;
-                    }
-                    let failure = match catch_panic(|| service.poll_ready(cx)) {
-                        Ok(Poll::Pending) => return Poll::Pending,
-                        Ok(Poll::Ready(Ok(()))) => None,
-                        Ok(Poll::Ready(Err(error))) => Some(failure_of(error)),
-                        Err(panic) => Some(panic),
                     };
+                    let failure = ready.err();
                     if !*begun {
                         match this.ctx.slot().begin_run(now.unwrap_or_else(Instant::now)) {
                             Some(generation) => *this.ctx = this.ctx.next(generation),
@@ -229,27 +240,22 @@ where
                             this.run.set(Some(run));
                             *this.state = State::Running { polled: false };
                         }
-                        Err(panic) => exited = settle(this.state, this.ctx, Err(panic)),
+                        Err(panic) => exited = settle(this.state, this.ctx, Err(panic.into())),
                     }
                 }
                 State::Running { polled } => {
                     let Some(run) = this.run.as_mut().as_pin_mut() else {
                         unreachable!("a run lives in this state")
                     };
-                    let result = match catch_panic(|| run.poll(cx)) {
-                        Ok(Poll::Pending) => {
-                            if !*polled {
-                                *polled = true;
-                                this.ctx.slot().pending(this.ctx.generation());
-                            }
-                            return Poll::Pending;
+                    let Poll::Ready(result) = asked(|| run.poll(cx).map_err(Into::into)) else {
+                        if !*polled {
+                            *polled = true;
+                            this.ctx.slot().pending(this.ctx.generation());
                         }
-                        Ok(Poll::Ready(Ok(()))) => Ok(()),
-                        Ok(Poll::Ready(Err(error))) => Err(failure_of(error)),
-                        Err(panic) => Err(panic),
+                        return Poll::Pending;
                     };
                     // The layers inside note what they know when they are dropped at the latest.
-                    let dropped = catch_panic(|| this.run.set(None));
+                    let dropped = catch_panic(|| this.run.set(None)).map_err(RunFailure::from);
                     exited = settle(this.state, this.ctx, result.and(dropped));
                 }
                 State::Joining(joining) => {
@@ -266,19 +272,16 @@ where
 fn never(
     state: &mut State,
     ctx: &TaskContext,
-    failure: TaskFailure,
+    failure: RunFailure,
 ) -> Poll<Result<(), TaskFailure>> {
+    let told = Err(failure.failure());
     ctx.slot()
-        .end_run(ctx.generation(), Err(&failure), RestartType::Temporary);
+        .end_run(ctx.generation(), told, RestartType::Temporary);
     end(state, ctx, Err(failure))
 }
 
 /// After the run's future is gone: ends what it started. Answers the result if that was nothing.
-fn settle(
-    state: &mut State,
-    ctx: &TaskContext,
-    result: Result<(), TaskFailure>,
-) -> Option<Result<(), TaskFailure>> {
+fn settle(state: &mut State, ctx: &TaskContext, result: RunResult) -> Option<RunResult> {
     let Some(helpers) = ctx.slot().end_helpers(ctx.generation()).map(join) else {
         return Some(result);
     };
@@ -296,22 +299,25 @@ fn leave_queues<S: Clone>(service: &mut S) {
     let _ = catch_panic(|| *service = service.clone());
 }
 
-/// The user's conversion may panic like anything else of theirs.
-fn failure_of(error: impl Into<BoxError>) -> TaskFailure {
-    catch_panic(|| TaskFailure::of(error.into())).unwrap_or_else(|panic| panic)
+/// What the user's code answers, the conversion of its error included: all of it may panic.
+fn asked(f: impl FnOnce() -> Poll<Result<(), BoxError>>) -> Poll<RunResult> {
+    match catch_panic(|| f().map_err(RunFailure::of)) {
+        Ok(answer) => answer,
+        Err(panic) => Poll::Ready(Err(panic.into())),
+    }
 }
 
 /// An error's destructor is the user's too.
-fn discard(result: Result<(), TaskFailure>) {
-    let _ = catch_panic(|| drop(result));
+fn discard(result: RunResult) {
+    if result.is_err() {
+        let _ = catch_panic(|| drop(result));
+    }
 }
 
 /// Turns the exit and the notes into the decision, and that into what becomes of the life.
-fn after(ctx: &TaskContext, result: Result<(), TaskFailure>, restart: RestartType) -> Next {
+fn after(ctx: &TaskContext, result: RunResult, restart: RestartType) -> Next {
     let slot = ctx.slot();
-    let Some(Exit { decision, at }) =
-        slot.end_run(ctx.generation(), result.as_ref().map(|&()| ()), restart)
-    else {
+    let Some(Exit { decision, at }) = slot.end_run(ctx.generation(), told(&result), restart) else {
         discard(result);
         return Next::GoesOn { at: None };
     };
@@ -330,11 +336,11 @@ fn after(ctx: &TaskContext, result: Result<(), TaskFailure>, restart: RestartTyp
         }
         RestartAction::Finish => Next::Ends(Ok(())),
         RestartAction::Fail => Next::Ends(Err(result.err().unwrap_or_else(|| {
-            TaskFailure::new(FailureKind::StartFailed, "completed before it had started")
+            TaskFailure::new(FailureKind::StartFailed, "completed before it had started").into()
         }))),
-        RestartAction::GiveUp => Next::Ends(Err(over(FailureKind::GaveUp, &decision, result))),
+        RestartAction::GiveUp => Next::Ends(over(FailureKind::GaveUp, &decision, result)),
         RestartAction::Escalate => {
-            Next::Ends(Err(over(FailureKind::IntensityExceeded, &decision, result)))
+            Next::Ends(over(FailureKind::IntensityExceeded, &decision, result))
         }
         RestartAction::Restart { .. }
         | RestartAction::RestartGroup { .. }
@@ -346,26 +352,19 @@ fn after(ctx: &TaskContext, result: Result<(), TaskFailure>, restart: RestartTyp
     }
 }
 
-fn over(
-    kind: FailureKind,
-    decision: &crate::RestartDecision,
-    result: Result<(), TaskFailure>,
-) -> TaskFailure {
+fn over(kind: FailureKind, decision: &crate::RestartDecision, result: RunResult) -> RunResult {
     let failure = TaskFailure::new(kind, decision.to_string());
-    match result {
-        Err(source) => failure.with_source(std::sync::Arc::new(source)),
+    let failure = match result {
+        Err(source) => failure.with_source(std::sync::Arc::new(source.share())),
         Ok(()) => failure,
-    }
+    };
+    Err(failure.into())
 }
 
-fn end(
-    state: &mut State,
-    ctx: &TaskContext,
-    result: Result<(), TaskFailure>,
-) -> Poll<Result<(), TaskFailure>> {
+fn end(state: &mut State, ctx: &TaskContext, result: RunResult) -> Poll<Result<(), TaskFailure>> {
     *state = State::Over;
     ctx.slot().end_life(result.is_err());
-    Poll::Ready(result)
+    Poll::Ready(result.map_err(RunFailure::share))
 }
 
 impl<S: fmt::Debug, F> fmt::Debug for RestartFuture<S, F> {

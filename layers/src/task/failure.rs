@@ -105,32 +105,12 @@ impl TaskFailure {
     ///
     /// An error whose `Display` or `source` panics is a failure like any other and says so.
     pub fn of(error: BoxError) -> Self {
-        let error = match error.downcast::<Self>() {
-            Ok(own) => return *own,
-            Err(other) => other,
-        };
-        let read = super::catch_panic(|| (classify(error.as_ref()), words(error.as_ref())));
-        match read {
-            Ok(((kind, fatal), message)) => Self {
-                kind,
-                fatal,
-                message,
-                source: Some(Arc::from(error)),
-            },
-            // The error is dropped under a catch of its own: who panics when read may panic when dropped.
-            Err(panic) => {
-                let _ = super::catch_panic(move || drop(error));
-                Self::new(
-                    FailureKind::Error,
-                    format!("an error that cannot be displayed ({})", panic.message()),
-                )
-            }
-        }
+        RunFailure::of(error).share()
     }
 
     /// How a run that failed with `error` ended.
     pub(crate) fn exit_of(error: &(dyn Error + 'static)) -> TaskExit {
-        super::catch_panic(|| exit(classify(error).0)).unwrap_or(TaskExit::Failed)
+        exit(classify(error).0)
     }
 
     /// A caught panic.
@@ -184,6 +164,63 @@ impl TaskFailure {
     /// How a run that failed so ended.
     pub fn exit(&self) -> TaskExit {
         exit(self.kind)
+    }
+}
+
+/// The failure of a run, most of which are forgotten as soon as it runs again: its error stays the box that it
+/// came in until somebody keeps it.
+pub(crate) struct RunFailure {
+    failure: TaskFailure,
+    source: Option<BoxError>,
+}
+
+impl RunFailure {
+    /// As [`TaskFailure::of`].
+    pub(crate) fn of(error: BoxError) -> Self {
+        let error = match error.downcast::<TaskFailure>() {
+            Ok(own) => return (*own).into(),
+            Err(other) => other,
+        };
+        let read = super::catch_panic(|| (classify(error.as_ref()), words(error.as_ref())));
+        match read {
+            Ok(((kind, fatal), message)) => Self {
+                failure: TaskFailure {
+                    kind,
+                    fatal,
+                    message,
+                    source: None,
+                },
+                source: Some(error),
+            },
+            // The error is dropped under a catch of its own: who panics when read may panic when dropped.
+            Err(panic) => {
+                let _ = super::catch_panic(move || drop(error));
+                let message = format!("an error that cannot be displayed ({})", panic.message());
+                TaskFailure::new(FailureKind::Error, message).into()
+            }
+        }
+    }
+
+    /// What there is to tell of it.
+    pub(crate) fn failure(&self) -> &TaskFailure {
+        &self.failure
+    }
+
+    /// To be kept, with the error that it came of.
+    pub(crate) fn share(mut self) -> TaskFailure {
+        if let Some(source) = self.source {
+            self.failure.source = Some(Arc::from(source));
+        }
+        self.failure
+    }
+}
+
+impl From<TaskFailure> for RunFailure {
+    fn from(failure: TaskFailure) -> Self {
+        Self {
+            failure,
+            source: None,
+        }
     }
 }
 

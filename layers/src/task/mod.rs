@@ -12,6 +12,7 @@ pub use catch::catch_panic;
 pub use catch::{CatchPanic, CatchPanicFuture};
 pub use exit::TaskExit;
 pub use factory::{TaskFactory, TaskFactoryExt};
+pub(crate) use failure::RunFailure;
 pub use failure::{FailureKind, PanicSite, TaskFailure};
 pub use result::{IntoTaskResult, TaskResult};
 pub use run::RunFuture;
