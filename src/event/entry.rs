@@ -39,8 +39,8 @@ impl Entry {
     /// How many events it stands for.
     pub(super) fn count(&self) -> u64 {
         match self {
-            Self::Told(Told::End(end)) => end.count() as u64,
-            _ => 1,
+            Self::Told(told) => told.count(),
+            Self::Plain(_) => 1,
         }
     }
 
@@ -75,6 +75,14 @@ impl Plain {
 }
 
 impl Told {
+    /// How many events it stands for.
+    pub(super) fn count(&self) -> u64 {
+        match self {
+            Self::End(end) => end.count() as u64,
+            Self::Other(_) => 1,
+        }
+    }
+
     pub(super) fn kinds(&self) -> Kinds {
         match self {
             Self::End(end) => end.events().into_iter().map(EventKind::from).collect(),

@@ -6,6 +6,7 @@ mod journal;
 mod kind;
 mod lag;
 mod log;
+mod records;
 mod ring;
 mod severity;
 mod stream;

@@ -1,14 +1,17 @@
 use std::{
     collections::VecDeque,
+    iter,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
+    thread,
     time::{Duration, SystemTime},
 };
 
+use arrayvec::ArrayVec;
 use supervisor_layers::context::{Recorded, RunId};
 use tokio::{
     sync::{Notify, futures::OwnedNotified},
@@ -17,12 +20,16 @@ use tokio::{
 
 use super::{
     EventFilter, EventKind, Lag, SupervisorEvent,
-    entry::{Entry, Kinds, Plain, Told},
+    entry::Entry,
+    records::{Record, Records, Uptime},
 };
 use crate::spec::SupervisorPath;
 use crate::sync::lock;
 
-/// The tree's memory: a ring of compact records under one sequence.
+/// The tree's memory: the last records, under one sequence.
+///
+/// A thread appends to a lane of its own, so that threads hand each other a number and nothing else. Who reads
+/// brings the lanes together.
 pub(crate) struct Ring {
     epoch: Arc<str>,
     born: Instant,
@@ -31,12 +38,25 @@ pub(crate) struct Ring {
     pub(crate) lag: Lag,
     /// Whether gaps are counted in metrics.
     pub(super) counted: bool,
-    /// The sequence of the last record; readable without the lock.
-    head: AtomicU64,
-    ring: Mutex<Records>,
+    last: Apart<Mutex<Last>>,
+    lanes: Box<[Apart<Mutex<Records>>]>,
     grown: Arc<Notify>,
     /// How many wait for it to grow.
     waiting: AtomicUsize,
+}
+
+/// On cache lines of its own.
+#[derive(Default)]
+#[repr(align(128))]
+struct Apart<T>(T);
+
+/// What is known of the last event.
+#[derive(Default)]
+struct Last {
+    sequence: u64,
+    uptime: Uptime,
+    /// No more will come.
+    closed: bool,
 }
 
 /// A wait for what comes next.
@@ -69,96 +89,6 @@ impl Future for Growth {
 impl Drop for Growth {
     fn drop(&mut self) {
         self.ring.waiting.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// The last records.
-#[derive(Default)]
-struct Records {
-    records: VecDeque<Record>,
-    /// What those have to say that are told, in the same order.
-    told: VecDeque<Told>,
-    /// The number of the first of these; it wraps.
-    first_told: u32,
-    closed: bool,
-}
-
-/// One append.
-struct Record {
-    /// Of its first event.
-    sequence: u64,
-    uptime: Uptime,
-    path: Arc<str>,
-    instance: u64,
-    generation: u64,
-    correlation: u64,
-    attempt: u32,
-    what: What,
-}
-
-enum What {
-    Plain(Plain),
-    /// Told under this number.
-    Told(u32),
-}
-
-/// In nanoseconds: there are many.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Uptime(u64);
-
-impl From<Duration> for Uptime {
-    fn from(time: Duration) -> Self {
-        Self(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
-    }
-}
-
-impl From<Uptime> for Duration {
-    fn from(uptime: Uptime) -> Self {
-        Self::from_nanos(uptime.0)
-    }
-}
-
-impl Records {
-    fn tell(&mut self, entry: Entry) -> What {
-        match entry {
-            Entry::Plain(plain) => What::Plain(plain),
-            Entry::Told(told) => {
-                self.told.push_back(told);
-                // There are never so many that the number could not tell them apart.
-                What::Told(self.first_told.wrapping_add(self.told.len() as u32 - 1))
-            }
-        }
-    }
-
-    /// Takes out the oldest record, if all of it is older than `first`.
-    fn forget(&mut self, first: u64) -> Option<(Record, Option<Told>)> {
-        self.records.get(1).filter(|next| next.sequence <= first)?;
-        let record = self.records.pop_front()?;
-        let told = match record.what {
-            What::Plain(_) => None,
-            What::Told(_) => {
-                self.first_told = self.first_told.wrapping_add(1);
-                self.told.pop_front()
-            }
-        };
-        Some((record, told))
-    }
-
-    /// The records from the one on that holds this sequence.
-    fn from(&self, sequence: u64) -> impl Iterator<Item = &Record> {
-        let after = |record: &Record| record.sequence <= sequence;
-        let begin = self.records.partition_point(after).saturating_sub(1);
-        self.records.range(begin..)
-    }
-
-    fn kinds(&self, record: &Record) -> Kinds {
-        match record.what {
-            What::Plain(plain) => Kinds::from_iter([plain.kind()]),
-            What::Told(number) => {
-                let at = number.wrapping_sub(self.first_told) as usize;
-                self.told.get(at).map(Told::kinds).unwrap_or_default()
-            }
-        }
     }
 }
 
@@ -210,6 +140,8 @@ impl Ring {
     /// How many events are read at once, and how many are looked at for those.
     const BATCH: usize = 64;
     const SCAN: u64 = 4 * Self::BATCH as u64;
+    /// After how many events a lane is swept.
+    const SWEEP: u64 = 32;
 
     pub(crate) fn new(capacity: usize, lag: Lag, counted: bool) -> Self {
         Self {
@@ -219,8 +151,11 @@ impl Ring {
             capacity: capacity.max(1),
             lag,
             counted,
-            head: AtomicU64::new(0),
-            ring: Mutex::default(),
+            last: Apart::default(),
+            // So many that the threads of a runtime seldom share one.
+            lanes: iter::repeat_with(Apart::default)
+                .take(2 * thread::available_parallelism().map_or(1, usize::from))
+                .collect(),
             grown: Arc::default(),
             waiting: AtomicUsize::new(0),
         }
@@ -240,7 +175,7 @@ impl Ring {
 
     /// The sequence of the last event.
     pub(crate) fn head(&self) -> u64 {
-        self.head.load(Ordering::Acquire)
+        lock(&self.last.0).sequence
     }
 
     /// Appends what happened at once. With no correlation given, it is tied to itself if it opens a chain of
@@ -256,34 +191,22 @@ impl Ring {
         let (count, opens) = (entry.count(), entry.opens());
         let uptime = Uptime::from(self.uptime_at(at));
         let path = origin.path.clone();
-        let mut ring = self.ring();
-        let sequence = self.head.load(Ordering::Relaxed) + 1;
-        let head = sequence + count - 1;
-        // Never falling behind: an append makes one record, and takes two away at most. They are dropped when
-        // nobody waits for that.
-        let first = self.first(head);
-        let _forgotten = [ring.forget(first), ring.forget(first)];
-        let record = Record {
-            sequence,
-            // Somebody was quicker; or the clock is a virtual one, and this is none of its threads.
-            uptime: match ring.records.back() {
-                Some(last) => uptime.max(last.uptime),
-                None => uptime,
-            },
-            path,
-            instance: origin.instance,
-            generation: origin.generation,
-            correlation: match correlation {
-                0 if opens => sequence,
-                correlation => correlation,
-            },
-            attempt: origin.attempt,
-            what: ring.tell(entry),
+        let mut lane = self.lane();
+        // The lane is held meanwhile: a reader, who holds them all, finds every number that is given out.
+        let (sequence, uptime) = self.next(count, uptime);
+        let correlation = match correlation {
+            0 if opens => sequence,
+            correlation => correlation,
         };
-        let correlation = record.correlation;
-        ring.records.push_back(record);
-        self.head.store(head, Ordering::Release);
-        drop(ring);
+        let head = sequence + count - 1;
+        // Never falling behind: an append makes one record, and takes two away at most.
+        let first = self.first(head);
+        let _forgotten = [lane.forget(first), lane.forget(first)];
+        lane.push(sequence, uptime, path, origin, correlation, entry);
+        drop(lane);
+        if sequence / Self::SWEEP != (head + 1) / Self::SWEEP {
+            self.sweep(head);
+        }
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.grown.notify_waiters();
         }
@@ -294,6 +217,43 @@ impl Ring {
         }
     }
 
+    /// Gives out the next numbers; time does not go back from one to the next.
+    fn next(&self, count: u64, uptime: Uptime) -> (u64, Uptime) {
+        let mut last = lock(&self.last.0);
+        let sequence = last.sequence + 1;
+        last.sequence += count;
+        // Somebody was quicker; or the clock is a virtual one, and this is none of its threads.
+        last.uptime = last.uptime.max(uptime);
+        (sequence, last.uptime)
+    }
+
+    /// Clears up in one of the lanes: its thread may append no more.
+    fn sweep(&self, head: u64) {
+        let lane = &self.lanes[(head / Self::SWEEP) as usize % self.lanes.len()];
+        // Or its thread does, and clears up itself.
+        let Ok(mut lane) = lane.0.try_lock() else {
+            return;
+        };
+        let first = self.first(head);
+        let forgotten: ArrayVec<_, { 2 * Self::SWEEP as usize }> =
+            iter::from_fn(|| lane.forget(first))
+                .take(2 * Self::SWEEP as usize)
+                .collect();
+        drop(lane);
+        drop(forgotten);
+    }
+
+    /// The lane of this thread.
+    fn lane(&self) -> MutexGuard<'_, Records> {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static THREAD: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+        }
+        // Whoever records while its thread ends has any.
+        let thread = THREAD.try_with(|thread| *thread).unwrap_or_default();
+        lock(&self.lanes[thread % self.lanes.len()].0)
+    }
+
     /// The first sequence that is remembered when the last is `head`.
     fn first(&self, head: u64) -> u64 {
         (head + 1).saturating_sub(self.capacity as u64).max(1)
@@ -301,21 +261,20 @@ impl Ring {
 
     /// No more events will come: readers end when they have read all.
     pub(crate) fn close(&self) {
-        self.ring().closed = true;
+        lock(&self.last.0).closed = true;
         self.grown.notify_waiters();
     }
 
     /// What there is for a reader from `next` on. Nobody has to wait for long for who reads: it looks at a
     /// part of the ring only, whatever it is looking for.
     pub(super) fn read(&self, next: u64, wanted: &Selection) -> Read {
-        let ring = self.ring();
-        let head = self.head.load(Ordering::Relaxed);
+        let lanes: Vec<_> = self.lanes.iter().map(|lane| lock(&lane.0)).collect();
+        let (head, closed) = {
+            let last = lock(&self.last.0);
+            (last.sequence, last.closed)
+        };
         if next > head {
-            return if ring.closed {
-                Read::Closed
-            } else {
-                Read::Empty
-            };
+            return if closed { Read::Closed } else { Read::Empty };
         }
         let first = self.first(head);
         let reachable = match wanted.reach {
@@ -330,8 +289,8 @@ impl Ring {
         }
         let mut batch = VecDeque::new();
         let mut end = next;
-        for record in ring.from(next) {
-            for (sequence, kind) in (record.sequence..).zip(ring.kinds(record)) {
+        for (lane, record) in merged(&lanes, next) {
+            for (sequence, kind) in (record.sequence..).zip(lane.kinds(record)) {
                 if sequence < next {
                     continue;
                 }
@@ -383,10 +342,25 @@ impl Ring {
             kind,
         }
     }
+}
 
-    fn ring(&self) -> MutexGuard<'_, Records> {
-        lock(&self.ring)
-    }
+/// The records of all lanes from the one on that holds this sequence, in order.
+fn merged<'a>(
+    lanes: &'a [MutexGuard<'_, Records>],
+    sequence: u64,
+) -> impl Iterator<Item = (&'a Records, &'a Record)> {
+    let mut lanes: Vec<_> = lanes
+        .iter()
+        .map(|lane| (&**lane, lane.from(sequence).peekable()))
+        .collect();
+    iter::from_fn(move || {
+        let (lane, records) = lanes
+            .iter_mut()
+            .filter_map(|(lane, records)| Some((records.peek()?.sequence, lane, records)))
+            .min_by_key(|(sequence, ..)| *sequence)
+            .map(|(_, lane, records)| (lane, records))?;
+        Some((*lane, records.next()?))
+    })
 }
 
 /// Unique to this life of the process: its id and the nanosecond it was asked.

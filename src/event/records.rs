@@ -1,0 +1,132 @@
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use super::{
+    entry::{Entry, Kinds, Plain, Told},
+    ring::Origin,
+};
+
+/// What one lane of the ring remembers: records in the order of their sequences.
+#[derive(Default)]
+pub(super) struct Records {
+    records: VecDeque<Record>,
+    /// What those have to say that are told, in the same order.
+    told: VecDeque<Told>,
+    /// The number of the first of these; it wraps.
+    first_told: u32,
+}
+
+/// One append.
+pub(super) struct Record {
+    /// Of its first event.
+    pub(super) sequence: u64,
+    pub(super) uptime: Uptime,
+    pub(super) path: Arc<str>,
+    pub(super) instance: u64,
+    pub(super) generation: u64,
+    pub(super) correlation: u64,
+    pub(super) attempt: u32,
+    what: What,
+}
+
+/// What was taken out, to be dropped where nobody waits for that.
+pub(super) type Forgotten = (Record, Option<Told>);
+
+enum What {
+    Plain(Plain),
+    /// Told under this number.
+    Told(u32),
+}
+
+/// In nanoseconds: there are many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Uptime(u64);
+
+impl From<Duration> for Uptime {
+    fn from(time: Duration) -> Self {
+        Self(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+impl From<Uptime> for Duration {
+    fn from(uptime: Uptime) -> Self {
+        Self::from_nanos(uptime.0)
+    }
+}
+
+impl Records {
+    pub(super) fn push(
+        &mut self,
+        sequence: u64,
+        uptime: Uptime,
+        path: Arc<str>,
+        origin: Origin<'_>,
+        correlation: u64,
+        entry: Entry,
+    ) {
+        let what = self.tell(entry);
+        self.records.push_back(Record {
+            sequence,
+            uptime,
+            path,
+            instance: origin.instance,
+            generation: origin.generation,
+            correlation,
+            attempt: origin.attempt,
+            what,
+        });
+    }
+
+    fn tell(&mut self, entry: Entry) -> What {
+        match entry {
+            Entry::Plain(plain) => What::Plain(plain),
+            Entry::Told(told) => {
+                self.told.push_back(told);
+                // There are never so many that the number could not tell them apart.
+                What::Told(self.first_told.wrapping_add(self.told.len() as u32 - 1))
+            }
+        }
+    }
+
+    /// Takes out the oldest record, if all of it is older than `first`.
+    pub(super) fn forget(&mut self, first: u64) -> Option<Forgotten> {
+        let oldest = self.records.front()?;
+        let end = oldest.sequence + self.count(oldest);
+        if end > first {
+            return None;
+        }
+        let record = self.records.pop_front()?;
+        let told = match record.what {
+            What::Plain(_) => None,
+            What::Told(_) => {
+                self.first_told = self.first_told.wrapping_add(1);
+                self.told.pop_front()
+            }
+        };
+        Some((record, told))
+    }
+
+    /// The records from the one on that holds this sequence, or the first after it.
+    pub(super) fn from(&self, sequence: u64) -> impl Iterator<Item = &Record> {
+        let before = |record: &Record| record.sequence + self.count(record) <= sequence;
+        self.records.range(self.records.partition_point(before)..)
+    }
+
+    /// How many events it stands for.
+    fn count(&self, record: &Record) -> u64 {
+        self.told(record).map_or(1, Told::count)
+    }
+
+    pub(super) fn kinds(&self, record: &Record) -> Kinds {
+        match record.what {
+            What::Plain(plain) => Kinds::from_iter([plain.kind()]),
+            What::Told(_) => self.told(record).map(Told::kinds).unwrap_or_default(),
+        }
+    }
+
+    fn told(&self, record: &Record) -> Option<&Told> {
+        let What::Told(number) = record.what else {
+            return None;
+        };
+        self.told.get(number.wrapping_sub(self.first_told) as usize)
+    }
+}
