@@ -3,6 +3,7 @@
 mod support;
 
 use std::sync::mpsc;
+use std::time::Duration;
 
 use rust_supervisor::{
     Backoff, ChildSpec, EscalationPolicy, Journal, JournalFile, RunSummary, Supervisor,
@@ -229,6 +230,19 @@ async fn a_stuck_child_and_one_that_was_left_alive() {
         "/b was left alive; shut down, not clean (by test: to see what happens)"
     );
     go_on.send(()).unwrap();
+}
+
+#[test]
+fn a_finding_reads_the_same_from_json() {
+    let stuck = Finding::Stuck {
+        path: "/b".into(),
+        generation: 1,
+        at: Duration::from_micros(1_237_400),
+        lasts: Duration::from_micros(1_235_600),
+    };
+    let json = serde_json::to_value(&stuck).unwrap();
+    let back: Finding = serde_json::from_value(json).unwrap();
+    assert_eq!(back.to_string(), stuck.to_string());
 }
 
 #[tokio::test(start_paused = true)]

@@ -143,7 +143,7 @@ impl fmt::Display for Finding {
             } => write!(
                 f,
                 "{path} run {generation} blocks its thread since {}, for {} at least; nothing but itself ends that",
-                Time(at.saturating_sub(*lasts)),
+                Time(whole(*at).saturating_sub(whole(*lasts))),
                 Time(*lasts)
             ),
             Self::AbortedInShutdown { paths } => write!(
@@ -234,13 +234,14 @@ struct Time(Duration);
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whole = match self.0 {
-            time if time < Duration::from_secs(10) => Duration::from_millis(millis(time)),
+            time if time < Duration::from_secs(10) => whole(time),
             time => Duration::from_secs(time.as_secs()),
         };
         write!(f, "{}", humantime::format_duration(whole))
     }
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+/// In milliseconds, as JSON has it: both are told alike.
+fn whole(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
