@@ -70,7 +70,9 @@ impl AuditLog {
     /// Records what has happened, and waits until that is safe, for as long as `until`.
     pub(crate) async fn note(&self, entry: AuditEntry, until: Instant, tree: &Tree) {
         let record = self.record(entry);
-        if let (Some(queue), Ok(line)) = (&self.queue, line(&record)) {
+        if let Some(queue) = &self.queue
+            && let Ok(line) = line(&record)
+        {
             queue.note(line, until, tree).await;
         }
         self.remember(record);
@@ -79,7 +81,9 @@ impl AuditLog {
     /// Records without waiting.
     pub(crate) fn tell(&self, entry: AuditEntry) {
         let record = self.record(entry);
-        if let (Some(queue), Ok(line)) = (&self.queue, line(&record)) {
+        if let Some(queue) = &self.queue
+            && let Ok(line) = line(&record)
+        {
             queue.tell(line);
         }
         self.remember(record);

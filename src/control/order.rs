@@ -61,29 +61,29 @@ impl Order {
         accepted: u64,
         correlation: u64,
     ) {
+        let words: Arc<str> = match result {
+            Ok(outcome) => outcome.to_string().into(),
+            Err(error) => error.to_string().into(),
+        };
         if let Some(audit) = &self.tree.audit {
-            let command = self.audited();
+            let (command, words) = (self.audited(), words.clone());
             let entry = match result {
                 Ok(outcome) => AuditEntry::CommandCompleted {
                     command,
                     accepted: Some(accepted),
                     change: outcome.change,
-                    outcome: outcome.to_string().into(),
+                    outcome: words,
                     correlation_id: Some(correlation),
                 },
-                Err(error) => AuditEntry::CommandFailed {
+                Err(_) => AuditEntry::CommandFailed {
                     command,
                     accepted,
-                    error: error.to_string().into(),
+                    error: words,
                     correlation_id: correlation,
                 },
             };
             audit.note(entry, self.by.deadline(), &self.tree).await;
         }
-        let outcome = match result {
-            Ok(outcome) => outcome.to_string(),
-            Err(error) => error.to_string(),
-        };
         if self.tree.counted {
             let ended = match result {
                 Ok(_) => "completed",
@@ -92,7 +92,7 @@ impl Order {
             metrics::command_ended(self.command, ended);
         }
         self.tree
-            .completed(self.command, &self.path, &outcome, correlation);
+            .completed(self.command, &self.path, words, correlation);
     }
 
     fn audited(&self) -> AuditedCommand {

@@ -322,7 +322,12 @@ fn reconcile(scope: &Arc<Scope>, began: Instant) -> ShutdownResult {
     let result = ShutdownResult { clean, report };
     let (root, correlation) = (SupervisorPath::root(), tree.correlation());
     if correlation != 0 {
-        tree.completed("shutdown_tree", &root, &result.to_string(), correlation);
+        tree.completed(
+            "shutdown_tree",
+            &root,
+            result.to_string().into(),
+            correlation,
+        );
         if tree.counted {
             metrics::command_ended("shutdown_tree", "completed");
         }

@@ -382,12 +382,12 @@ impl Tree {
         &self,
         command: &'static str,
         path: &SupervisorPath,
-        outcome: &str,
+        outcome: Arc<str>,
         correlation: u64,
     ) {
         let event = TreeEvent::CommandCompleted {
             command: command.into(),
-            outcome: outcome.into(),
+            outcome,
         };
         self.record(path, event, correlation);
     }
