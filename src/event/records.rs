@@ -29,7 +29,7 @@ pub(super) struct Record {
 }
 
 /// What was taken out, to be dropped where nobody waits for that.
-pub(super) type Forgotten = (Record, Option<Told>);
+pub(super) type Forgotten = (Arc<str>, Option<Told>);
 
 enum What {
     Plain(Plain),
@@ -102,7 +102,7 @@ impl Records {
                 self.told.pop_front()
             }
         };
-        Some((record, told))
+        Some((record.path, told))
     }
 
     /// The records from the one on that holds this sequence, or the first after it.

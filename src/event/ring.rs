@@ -11,7 +11,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use arrayvec::ArrayVec;
 use supervisor_layers::context::{Recorded, RunId};
 use tokio::{
     sync::{Notify, futures::OwnedNotified},
@@ -235,10 +234,8 @@ impl Ring {
             return;
         };
         let first = self.first(head);
-        let forgotten: ArrayVec<_, { 2 * Self::SWEEP as usize }> =
-            iter::from_fn(|| lane.forget(first))
-                .take(2 * Self::SWEEP as usize)
-                .collect();
+        let most = 2 * Self::SWEEP as usize;
+        let forgotten: Vec<_> = iter::from_fn(|| lane.forget(first)).take(most).collect();
         drop(lane);
         drop(forgotten);
     }
