@@ -37,11 +37,21 @@ async fn failure(run: Running) -> TaskFailure {
 struct Nobody;
 
 impl Owner for Nobody {
-    fn record(&self, _: RunId<'_>, _: tokio::time::Instant, _: Steps, _: u64) -> Recorded {
+    fn origin(&self) -> tokio::time::Instant {
+        tokio::time::Instant::now()
+    }
+
+    fn record(
+        &self,
+        _: RunId<'_>,
+        _: supervisor_layers::policy::Nanos,
+        _: Steps,
+        _: u64,
+    ) -> Recorded {
         Recorded::default()
     }
 
-    fn admit_restart(&self, _: tokio::time::Instant) -> bool {
+    fn admit_restart(&self, _: supervisor_layers::policy::Nanos) -> bool {
         true
     }
 

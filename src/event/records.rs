@@ -1,4 +1,6 @@
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
+
+use supervisor_layers::policy::Nanos;
 
 use super::{
     entry::{Entry, Kinds, Plain, Told},
@@ -19,7 +21,7 @@ pub(super) struct Records {
 pub(super) struct Record {
     /// Of its first event.
     pub(super) sequence: u64,
-    pub(super) uptime: Uptime,
+    pub(super) uptime: Nanos,
     pub(super) path: Arc<str>,
     pub(super) instance: u64,
     pub(super) generation: u64,
@@ -37,27 +39,11 @@ enum What {
     Told(u32),
 }
 
-/// In nanoseconds: there are many.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Uptime(u64);
-
-impl From<Duration> for Uptime {
-    fn from(time: Duration) -> Self {
-        Self(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
-    }
-}
-
-impl From<Uptime> for Duration {
-    fn from(uptime: Uptime) -> Self {
-        Self::from_nanos(uptime.0)
-    }
-}
-
 impl Records {
     pub(super) fn push(
         &mut self,
         sequence: u64,
-        uptime: Uptime,
+        uptime: Nanos,
         path: Arc<str>,
         origin: Origin<'_>,
         correlation: u64,

@@ -11,7 +11,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use supervisor_layers::context::{Recorded, RunId};
+use supervisor_layers::{
+    context::{Recorded, RunId},
+    policy::Nanos,
+};
 use tokio::{
     sync::{Notify, futures::OwnedNotified},
     time::Instant,
@@ -20,7 +23,7 @@ use tokio::{
 use super::{
     EventFilter, EventKind, Lag, SupervisorEvent,
     entry::Entry,
-    records::{Record, Records, Uptime},
+    records::{Record, Records},
 };
 use crate::spec::SupervisorPath;
 use crate::sync::lock;
@@ -50,10 +53,9 @@ pub(crate) struct Ring {
 struct Apart<T>(T);
 
 /// What is known of the last event.
-#[derive(Default)]
 struct Last {
     sequence: u64,
-    uptime: Uptime,
+    uptime: Nanos,
     /// No more will come.
     closed: bool,
 }
@@ -150,7 +152,11 @@ impl Ring {
             capacity: capacity.max(1),
             lag,
             counted,
-            last: Apart::default(),
+            last: Apart(Mutex::new(Last {
+                sequence: 0,
+                uptime: Nanos::ZERO,
+                closed: false,
+            })),
             // So many that the threads of a runtime seldom share one.
             lanes: iter::repeat_with(Apart::default)
                 .take(2 * thread::available_parallelism().map_or(1, usize::from))
@@ -168,6 +174,15 @@ impl Ring {
         self.uptime_at(Instant::now())
     }
 
+    /// From when on times are counted.
+    pub(crate) fn origin(&self) -> Instant {
+        self.born
+    }
+
+    pub(crate) fn now(&self) -> Nanos {
+        self.uptime().into()
+    }
+
     pub(crate) fn uptime_at(&self, time: Instant) -> Duration {
         time.saturating_duration_since(self.born)
     }
@@ -182,17 +197,16 @@ impl Ring {
     pub(crate) fn append(
         &self,
         origin: Origin<'_>,
-        at: Instant,
+        at: Nanos,
         entry: impl Into<Entry>,
         correlation: u64,
     ) -> Recorded {
         let entry = entry.into();
         let (count, opens) = (entry.count(), entry.opens());
-        let uptime = Uptime::from(self.uptime_at(at));
         let path = origin.path.clone();
         let mut lane = self.lane();
         // The lane is held meanwhile: a reader, who holds them all, finds every number that is given out.
-        let (sequence, uptime) = self.next(count, uptime);
+        let (sequence, uptime) = self.next(count, at);
         let correlation = match correlation {
             0 if opens => sequence,
             correlation => correlation,
@@ -217,12 +231,12 @@ impl Ring {
     }
 
     /// Gives out the next numbers; time does not go back from one to the next.
-    fn next(&self, count: u64, uptime: Uptime) -> (u64, Uptime) {
+    fn next(&self, count: u64, at: Nanos) -> (u64, Nanos) {
         let mut last = lock(&self.last.0);
         let sequence = last.sequence + 1;
         last.sequence += count;
         // Somebody was quicker; or the clock is a virtual one, and this is none of its threads.
-        last.uptime = last.uptime.max(uptime);
+        last.uptime = last.uptime.max(at);
         (sequence, last.uptime)
     }
 

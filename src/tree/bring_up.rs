@@ -195,7 +195,7 @@ impl Scope {
         let mut since = Instant::now();
         loop {
             if let Some((failed, own_delay)) = failure {
-                if !self.core.charge_intensity(Instant::now()) {
+                if !self.core.charge_intensity(self.tree().journal.now()) {
                     return Err(self.core.exceeded(failed.gate().correlation()));
                 }
                 self.core.acts_because(failed.gate().correlation());

@@ -10,7 +10,7 @@ use std::{
 use supervisor_layers::{
     FuseLimit, Owner, RestartAction, RestartDecision,
     context::{Recorded, RunId, Steps},
-    policy::{FuseReading, SlidingLog},
+    policy::{FuseReading, Nanos, SlidingLog},
 };
 use tokio::{sync::Notify, time::Instant};
 
@@ -29,7 +29,6 @@ pub(crate) struct ScopeCore {
     pub(super) path: SupervisorPath,
     pub(crate) tree: Arc<Tree>,
     limit: FuseLimit,
-    origin: Instant,
     intensity: Mutex<SlidingLog>,
     notices: Mutex<VecDeque<Notice>>,
     noticed: Notify,
@@ -69,7 +68,6 @@ impl ScopeCore {
             path,
             tree,
             limit,
-            origin: Instant::now(),
             intensity: Mutex::default(),
             notices: Mutex::default(),
             noticed: Notify::new(),
@@ -149,13 +147,12 @@ impl ScopeCore {
     }
 
     /// Counts one restart; `false` is one too many.
-    pub(super) fn charge_intensity(&self, now: Instant) -> bool {
-        let now = now.saturating_duration_since(self.origin);
+    pub(super) fn charge_intensity(&self, now: Nanos) -> bool {
         !lock(&self.intensity).charge(self.limit, now).blown
     }
 
     pub(crate) fn intensity(&self) -> FuseReading {
-        let used = lock(&self.intensity).used(self.limit, self.origin.elapsed());
+        let used = lock(&self.intensity).used(self.limit, self.tree.journal.now());
         FuseReading {
             used,
             limit: self.limit,
@@ -187,7 +184,11 @@ impl ScopeCore {
 }
 
 impl Owner for ScopeCore {
-    fn record(&self, run: RunId<'_>, at: Instant, steps: Steps, correlation: u64) -> Recorded {
+    fn origin(&self) -> Instant {
+        self.tree.journal.origin()
+    }
+
+    fn record(&self, run: RunId<'_>, at: Nanos, steps: Steps, correlation: u64) -> Recorded {
         if self.dependants_wait.load(Ordering::Acquire) {
             self.stir();
         }
@@ -196,7 +197,7 @@ impl Owner for ScopeCore {
             .append(Origin::from(run), at, steps, correlation)
     }
 
-    fn admit_restart(&self, now: Instant) -> bool {
+    fn admit_restart(&self, now: Nanos) -> bool {
         self.charge_intensity(now)
     }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use supervisor_layers::{ChildPolicy, TaskExit, context::after};
+use supervisor_layers::{ChildPolicy, TaskExit, context::after, policy::Nanos};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -287,8 +287,8 @@ impl Tree {
         if !child.account() {
             return;
         }
-        let now = Instant::now();
-        let uptime = self.journal.uptime_at(now);
+        let now = self.journal.now();
+        let uptime = now.into();
         let asked = child.asked(uptime);
         let last = child.gate().last_exit();
         let status = if !child.is_gone() {
@@ -348,10 +348,10 @@ impl Tree {
 
     /// Records something about a child that is no step of its run.
     pub(super) fn announce(&self, child: &Child, event: TreeEvent) {
-        self.tell(child, event, Instant::now(), child.gate().correlation());
+        self.tell(child, event, self.journal.now(), child.gate().correlation());
     }
 
-    fn tell(&self, child: &Child, event: TreeEvent, at: Instant, correlation: u64) {
+    fn tell(&self, child: &Child, event: TreeEvent, at: Nanos, correlation: u64) {
         let origin = Origin {
             path: child.ctx.shared_path(),
             instance: child.ctx.instance(),
@@ -405,7 +405,7 @@ impl Tree {
             attempt: 0,
         };
         self.journal
-            .append(origin, Instant::now(), event, correlation)
+            .append(origin, self.journal.now(), event, correlation)
             .sequence
     }
 }

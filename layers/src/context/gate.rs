@@ -185,7 +185,7 @@ impl Gate {
             if let Err(cause) = answer.await {
                 return NextRun::End(cause);
             }
-            if let Some(generation) = self.slot.begin_run(Instant::now()) {
+            if let Some(generation) = self.slot.begin_run(self.slot.now()) {
                 return NextRun::Run(TaskContext::of_run(self.slot.clone(), generation));
             }
         }
@@ -259,7 +259,7 @@ impl Gate {
                 if !look.is_active()
                     && let Some(last) = look.last_exit()
                 {
-                    return Some(StartOutcome::Exited(Box::new(last.told())));
+                    return Some(StartOutcome::Exited(Box::new(last.told(&self.slot))));
                 }
             }
             match look.end() {

@@ -101,7 +101,7 @@ impl TaskContext {
 
     fn granted(self) -> Self {
         // A new slot has neither stop nor hold, so its first run is always admitted.
-        let _ = self.slot.begin_run(Instant::now());
+        let _ = self.slot.begin_run(self.slot.now());
         self
     }
 
@@ -322,9 +322,9 @@ impl TaskContext {
         self.slot.counts(self.generation, completed)
     }
 
-    /// The time since the child was added: the origin of what the policies count in.
+    /// The time since the origin of what the policies count in: the beginning of the child's tree, or its own.
     pub fn now(&self) -> Duration {
-        self.slot.age().into()
+        self.slot.now().into()
     }
 }
 

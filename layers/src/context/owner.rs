@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::{HoldReason, Steps};
 use crate::{
     TaskExit,
-    policy::{FuseReading, RestartDecision},
+    policy::{FuseReading, Nanos, RestartDecision},
     serde_millis,
 };
 
@@ -38,11 +38,16 @@ pub struct Recorded {
 /// its own tells while that task cannot. None of these may block, and none may call back into the
 /// child's context except [`decided`](Self::decided): the others are called with the child's slot locked.
 pub trait Owner: Any + Send + Sync {
+    /// From when on its children's times are counted: no later than the first of them was made.
+    fn origin(&self) -> Instant;
+
     /// What happened to a child at once. `correlation` is 0 where nothing caused it yet.
-    fn record(&self, run: RunId<'_>, at: Instant, steps: Steps, correlation: u64) -> Recorded;
+    ///
+    /// `at` is, as all times here, since the [origin](Self::origin).
+    fn record(&self, run: RunId<'_>, at: Nanos, steps: Steps, correlation: u64) -> Recorded;
 
     /// Whether the supervisor's intensity lets one restart pass now; asked for children without a fuse.
-    fn admit_restart(&self, now: Instant) -> bool;
+    fn admit_restart(&self, now: Nanos) -> bool;
 
     /// Whether no run may begin anywhere any more.
     fn is_closing(&self) -> bool;

@@ -2,6 +2,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::Nanos;
+
 /// At most `failures` within `window` pass; one more is too many. OTP's intensity and period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
@@ -29,14 +31,15 @@ pub struct FuseReading {
 /// The times of the last failures: amortised constant time and never more than `limit + 1` entries.
 #[derive(Debug, Clone, Default)]
 pub struct SlidingLog {
-    times: VecDeque<Duration>,
+    times: VecDeque<Nanos>,
 }
 
 impl SlidingLog {
     /// Counts one at `now` and reads the limit.
     ///
     /// As OTP: one exactly `window` old still counts.
-    pub fn charge(&mut self, limit: FuseLimit, now: Duration) -> FuseReading {
+    pub fn charge(&mut self, limit: FuseLimit, now: impl Into<Nanos>) -> FuseReading {
+        let now = now.into();
         self.expire(limit, now);
         self.times.push_back(now);
         let used = u32::try_from(self.times.len()).unwrap_or(u32::MAX);
@@ -51,8 +54,8 @@ impl SlidingLog {
     }
 
     /// How many lie within the window at `now`, without counting one.
-    pub fn used(&mut self, limit: FuseLimit, now: Duration) -> u32 {
-        self.expire(limit, now);
+    pub fn used(&mut self, limit: FuseLimit, now: impl Into<Nanos>) -> u32 {
+        self.expire(limit, now.into());
         u32::try_from(self.times.len()).unwrap_or(u32::MAX)
     }
 
@@ -61,11 +64,12 @@ impl SlidingLog {
         self.times.clear();
     }
 
-    fn expire(&mut self, limit: FuseLimit, now: Duration) {
+    fn expire(&mut self, limit: FuseLimit, now: Nanos) {
+        let window = Nanos::from(limit.window).get();
         while self
             .times
             .front()
-            .is_some_and(|&then| now.saturating_sub(then) > limit.window)
+            .is_some_and(|then| now.get().saturating_sub(then.get()) > window)
         {
             self.times.pop_front();
         }

@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use backoff::{Backoff, BackoffDelay, BackoffKind};
 pub use fuse::{FuseLimit, FuseReading, SlidingLog};
 pub use jitter::{Jitter, unit_random};
-pub(crate) use nanos::Nanos;
+pub use nanos::Nanos;
 pub use restart::{ExitFacts, RestartAction, RestartDecision, RestartType, decide};
 
 /// As good as for ever, and still a time that can be added to any clock.

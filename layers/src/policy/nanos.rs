@@ -3,22 +3,28 @@ use std::{fmt, num::NonZeroU64, time::Duration};
 /// A duration in one word, whether there is one or not: every run holds several. More than 580 years are as
 /// good as that.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Nanos(NonZeroU64);
+pub struct Nanos(NonZeroU64);
 
 impl Nanos {
+    /// None at all.
+    pub const ZERO: Self = Self(NonZeroU64::MIN);
     /// As good as for ever.
     pub(crate) const MAX: Self = Self(NonZeroU64::MAX);
 
-    pub(crate) fn saturating_add(self, other: Self) -> Self {
+    /// Both, one after the other.
+    #[must_use]
+    pub fn saturating_add(self, other: Self) -> Self {
         // One of the two ones that are on top.
         Self(self.0.saturating_add(other.0.get() - 1))
     }
 
-    pub(crate) fn saturating_sub(self, other: Self) -> Duration {
+    /// How much longer than the other; nothing, if it is shorter.
+    pub fn saturating_sub(self, other: Self) -> Duration {
         Duration::from_nanos(self.0.get().saturating_sub(other.0.get()))
     }
 
-    pub(crate) fn get(self) -> u64 {
+    /// In nanoseconds.
+    pub fn get(self) -> u64 {
         self.0.get() - 1
     }
 }

@@ -6,13 +6,13 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use crate::{
     BoxError, FailureKind, RestartAction, RestartType, TaskContext, TaskFailure,
     context::{Exit, Wait},
+    policy::Nanos,
     task::{RunFailure, catch_panic},
 };
 
@@ -120,7 +120,7 @@ impl<S, F> RestartFuture<S, F> {
 
 /// The life after an exit.
 enum Next {
-    GoesOn { at: Option<Instant> },
+    GoesOn { at: Option<Nanos> },
     Ends(RunResult),
 }
 
@@ -221,7 +221,7 @@ where
                     };
                     let failure = ready.err();
                     if !*begun {
-                        match this.ctx.slot().begin_run(now.unwrap_or_else(Instant::now)) {
+                        match this.ctx.slot().begin_run(now.unwrap_or_else(|| slot.now())) {
                             Some(generation) => *this.ctx = this.ctx.next(generation),
                             None => {
                                 discard(failure.map_or(Ok(()), Err));

@@ -119,10 +119,14 @@ impl Recorder {
 }
 
 impl Owner for Recorder {
+    fn origin(&self) -> tokio::time::Instant {
+        tokio::time::Instant::now()
+    }
+
     fn record(
         &self,
         run: RunId<'_>,
-        _: tokio::time::Instant,
+        _: supervisor_layers::policy::Nanos,
         steps: Steps,
         correlation: u64,
     ) -> Recorded {
@@ -137,7 +141,7 @@ impl Owner for Recorder {
         }
     }
 
-    fn admit_restart(&self, _: tokio::time::Instant) -> bool {
+    fn admit_restart(&self, _: supervisor_layers::policy::Nanos) -> bool {
         self.admitted.fetch_add(1, Ordering::Relaxed);
         !self.refuses.load(Ordering::Relaxed)
     }

@@ -23,8 +23,8 @@ pub(super) struct Control {
     pub(super) phase: Phase,
     pub(super) generation: u64,
     pub(super) attempt: u32,
-    /// When the status last changed by what somebody did; see [`Control::changed`]. Times are since the child
-    /// was added.
+    /// When the status last changed by what somebody did; see [`Control::changed`]. Times are since the
+    /// slot's origin.
     pub(super) since: Nanos,
     /// When the current or last run began.
     pub(super) began: Nanos,
@@ -121,17 +121,17 @@ pub(super) struct History {
 pub(crate) struct Last {
     pub(crate) generation: u64,
     pub(crate) end: RunEnd,
-    pub(super) at: Instant,
+    pub(super) at: Nanos,
 }
 
 impl Last {
-    pub(crate) fn told(&self) -> LastExit {
+    pub(crate) fn told(&self, slot: &Slot) -> LastExit {
         LastExit {
             generation: self.generation,
             exit: self.end.exit(),
             message: self.end.message().cloned(),
             decision: Some(self.end.decision()),
-            at: self.at,
+            at: slot.at(self.at),
         }
     }
 }
@@ -148,13 +148,13 @@ pub(super) struct Notes {
 const LINGERS_AFTER: Duration = Duration::from_secs(1);
 
 impl Control {
-    pub(super) fn new(spec: ContextSpec) -> Self {
+    pub(super) fn new(spec: ContextSpec, added: Nanos) -> Self {
         Self {
             phase: Phase::Idle,
             generation: spec.generation,
             attempt: 0,
-            since: Duration::ZERO.into(),
-            began: Duration::ZERO.into(),
+            since: added,
+            began: added,
             readiness: spec.readiness,
             ready: false,
             polled_once: false,
@@ -317,16 +317,16 @@ impl Control {
     }
 
     /// Since when a child's backoff is over that has not begun to run: it waits for a permit, or its turn.
-    fn backed_off(&self, age: Nanos) -> Option<Nanos> {
+    fn backed_off(&self, now: Nanos) -> Option<Nanos> {
         match self.phase {
-            Phase::BackingOff { until } if until <= age => Some(until),
+            Phase::BackingOff { until } if until <= now => Some(until),
             _ => None,
         }
     }
 
     /// When the status last changed.
-    pub(super) fn changed(&self, age: Nanos) -> Nanos {
-        self.backed_off(age).unwrap_or(self.since)
+    pub(super) fn changed(&self, now: Nanos) -> Nanos {
+        self.backed_off(now).unwrap_or(self.since)
     }
 
     pub(super) fn status(&self, slot: &Slot) -> ChildStatus {
@@ -336,7 +336,7 @@ impl Control {
             (Phase::Active, _) if cause.is_some() => ChildStatus::Stopping { cause },
             (Phase::Active, _) if self.ready => ChildStatus::Running,
             (Phase::Active, _) => ChildStatus::Starting,
-            (Phase::Joining { .. }, _) if slot.age().saturating_sub(self.since) > LINGERS_AFTER => {
+            (Phase::Joining { .. }, _) if slot.now().saturating_sub(self.since) > LINGERS_AFTER => {
                 ChildStatus::Lingering
             }
             (Phase::Joining { .. }, _) => ChildStatus::Stopping { cause },
@@ -349,7 +349,7 @@ impl Control {
                 let sibling = self.waits_for().cloned().unwrap_or_else(|| "".into());
                 ChildStatus::WaitingFor { sibling }
             }
-            (Phase::BackingOff { until }, None) if until <= slot.age() => ChildStatus::Waiting,
+            (Phase::BackingOff { until }, None) if until <= slot.now() => ChildStatus::Waiting,
             (Phase::BackingOff { until }, None) => ChildStatus::BackingOff {
                 until: slot.at(until),
             },

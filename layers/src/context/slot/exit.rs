@@ -1,5 +1,3 @@
-use tokio::time::Instant;
-
 use super::{
     super::{RunEnd, blown},
     Slot,
@@ -8,13 +6,13 @@ use super::{
 };
 use crate::{
     StopCause, TaskExit, TaskFailure,
-    policy::{ExitFacts, RestartAction, RestartDecision, RestartType, decide},
+    policy::{ExitFacts, Nanos, RestartAction, RestartDecision, RestartType, decide},
 };
 
 /// How a run's end was decided, and when it was.
 pub(crate) struct Exit {
     pub(crate) decision: RestartDecision,
-    pub(crate) at: Instant,
+    pub(crate) at: Nanos,
 }
 
 /// The end of a run, the decision, and the end of a life.
@@ -32,7 +30,7 @@ impl Slot {
         if control.generation != generation || !control.is_alive() {
             return None;
         }
-        let now = Instant::now();
+        let now = self.now();
         let pending = control.stop.take().map(|stop| stop.cause);
         let stop = match control.phase {
             Phase::Joining { stopped } => stopped,
@@ -63,8 +61,7 @@ impl Slot {
             owner.is_none_or(|owner| owner.admit_restart(now))
         });
 
-        let age = self.age_at(now);
-        if age.saturating_sub(control.began) >= control.healthy_time() {
+        if now.saturating_sub(control.began) >= control.healthy_time() {
             control.attempt = 0;
         }
         control.lingering = false;
@@ -98,7 +95,7 @@ impl Slot {
 
     /// Leaves the child as the decision says; answers whether that is an event of its own: a wait or a hold
     /// that begins.
-    fn follow(&self, control: &mut Control, decision: &RestartDecision, now: Instant) -> bool {
+    fn follow(&self, control: &mut Control, decision: &RestartDecision, now: Nanos) -> bool {
         if std::mem::take(&mut control.rerun) {
             control.forget_history();
             control.group_hold |= matches!(decision.action, RestartAction::RestartGroup { .. });
@@ -111,7 +108,7 @@ impl Slot {
             RestartAction::Restart { delay } => {
                 begins = true;
                 Phase::BackingOff {
-                    until: self.age_at(now).saturating_add(delay.into()),
+                    until: now.saturating_add(delay.into()),
                 }
             }
             RestartAction::RestartGroup { .. } => {
@@ -123,7 +120,7 @@ impl Slot {
             RestartAction::Quarantine { release_after } => {
                 control.hold = Some(Box::new(Hold::Quarantined {
                     reason: blown(decision.fuse),
-                    until: release_after.map(|time| after(now, time)),
+                    until: release_after.map(|time| after(self.at(now), time)),
                 }));
                 begins = true;
                 Phase::Idle
@@ -156,7 +153,7 @@ impl Slot {
             (_, true) => End::Failed,
             (_, false) => End::Finished,
         });
-        control.since = self.age();
+        control.since = self.now();
         self.tell_watchers();
     }
 }

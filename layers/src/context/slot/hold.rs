@@ -28,7 +28,7 @@ impl Slot {
         control.correlate(request.correlation);
         let now = Instant::now();
         if control.stop.is_none() {
-            control.since = self.age_at(now);
+            control.since = self.now();
         }
         let stop = control
             .stop
@@ -85,7 +85,7 @@ impl Slot {
         request: &StopRequest,
     ) {
         control.correlate(request.correlation);
-        self.record(control, Instant::now(), step);
+        self.record(control, self.now(), step);
         control.cut_backoff();
         if control.is_alive() {
             self.stop_locked(control, cause, request);
@@ -112,7 +112,7 @@ impl Slot {
             HoldReason::Paused => LifecycleEvent::Resumed,
         };
         control.forget_history();
-        self.record(control, Instant::now(), step);
+        self.record(control, self.now(), step);
         self.stir(control);
         from
     }
@@ -139,7 +139,7 @@ impl Slot {
                 control.correlate(request.correlation);
                 control.rerun |= control.has_ended();
                 control.forget_history();
-                control.since = self.age();
+                control.since = self.now();
                 self.stir(&mut control);
             }
         }
@@ -173,7 +173,7 @@ impl Slot {
         let mut control = self.lock();
         if control.group_hold {
             control.rare().waits_for = Some(sibling);
-            control.since = self.age();
+            control.since = self.now();
             self.tell_watchers();
         }
     }
@@ -182,7 +182,7 @@ impl Slot {
         let mut control = self.lock();
         if control.is_alive() {
             control.lingering = true;
-            control.since = self.age();
+            control.since = self.now();
             self.tell_watchers();
         }
     }

@@ -31,7 +31,7 @@ use tracing::Span;
 use super::{ChildSnapshot, ContextSpec, Owner, RunId, Steps};
 use crate::{StopCause, policy::Nanos};
 pub(crate) use admission::Wait;
-use control::{Control, Last, Phase};
+use control::{Control, Phase};
 pub(crate) use exit::Exit;
 pub(crate) use look::Look;
 pub(crate) use poll_word::{PollWord, Watch};
@@ -46,7 +46,8 @@ pub(crate) struct Slot {
     owner: Option<Arc<dyn Owner>>,
     /// The span that the child was created in.
     creator: Option<Box<Span>>,
-    born: Instant,
+    /// From when on its times are counted.
+    origin: Instant,
     word: StopWord,
     poll: PollWord,
     polls: Polls,
@@ -75,6 +76,9 @@ impl Drop for Watching<'_> {
 
 impl Slot {
     pub(crate) fn new(path: Arc<str>, owner: Option<Arc<dyn Owner>>, spec: ContextSpec) -> Self {
+        let now = Instant::now();
+        let origin = owner.as_ref().map_or(now, |owner| owner.origin());
+        let added = now.saturating_duration_since(origin).into();
         Self {
             path,
             instance: spec.instance,
@@ -82,13 +86,13 @@ impl Slot {
             creator: Some(Span::current())
                 .filter(|span| !span.is_none())
                 .map(Box::new),
-            born: Instant::now(),
+            origin,
             word: StopWord::new(spec.generation),
             poll: PollWord::default(),
             polls: Polls::default(),
             changed: Notify::new(),
             watchers: AtomicU32::new(0),
-            control: Mutex::new(Control::new(spec)),
+            control: Mutex::new(Control::new(spec, added)),
         }
     }
 
@@ -104,8 +108,8 @@ impl Slot {
         self.changed.notify_waiters();
     }
 
-    fn record(&self, control: &mut Control, now: Instant, steps: impl Into<Steps>) {
-        control.since = self.age_at(now);
+    fn record(&self, control: &mut Control, now: Nanos, steps: impl Into<Steps>) {
+        control.since = now;
         if let Some(owner) = &self.owner {
             let recorded =
                 owner.record(self.run_id(control), now, steps.into(), control.correlation);
@@ -143,18 +147,14 @@ impl Slot {
         self.lock().attempt
     }
 
-    /// How long ago the child was added.
-    pub(crate) fn age(&self) -> Nanos {
-        self.age_at(Instant::now())
+    /// Now, as the child's times are counted.
+    pub(crate) fn now(&self) -> Nanos {
+        self.origin.elapsed().into()
     }
 
-    fn age_at(&self, now: Instant) -> Nanos {
-        now.saturating_duration_since(self.born).into()
-    }
-
-    /// When the child was so old.
-    pub(crate) fn at(&self, age: Nanos) -> Instant {
-        after(self.born, age.into())
+    /// When that was.
+    pub(crate) fn at(&self, time: Nanos) -> Instant {
+        after(self.origin, time.into())
     }
 
     /// Something that concerns no run of the child has changed.
@@ -202,21 +202,21 @@ impl Slot {
 
     pub(crate) fn snapshot(&self) -> ChildSnapshot {
         let control = self.lock();
-        let age = self.age();
+        let now = self.now();
         let history = control.history.as_deref();
         ChildSnapshot {
             status: control.status(self),
             ready: control.ready && control.phase == Phase::Active,
             generation: control.generation,
             attempt: control.attempt,
-            since: self.at(control.changed(age)),
-            last_exit: control.last_exit().map(Last::told),
+            since: self.at(control.changed(now)),
+            last_exit: control.last_exit().map(|last| last.told(self)),
             exits: history.map_or([0; 7], |history| history.exits),
             fuse: history.and_then(|history| history.fuse),
             heartbeat_age: control
                 .beat
                 .filter(|_| control.phase == Phase::Active)
-                .map(|beat| age.saturating_sub(beat)),
+                .map(|beat| now.saturating_sub(beat)),
             polls: self.polls.read(),
             stuck: self.stuck(),
             settings: control.settings.as_deref().copied().unwrap_or_default(),

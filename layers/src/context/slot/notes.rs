@@ -17,7 +17,7 @@ use crate::{
     real_time::Moment,
 };
 
-/// A start that is under way; times are since the child was added.
+/// A start that is under way; times are since the slot's origin.
 pub(crate) struct StartPending {
     pub(crate) began: Nanos,
     /// Until when it asked for more time.
@@ -123,7 +123,7 @@ impl Slot {
         let lasts = self.poll.report(now.nanos(), after)?;
         let since = control.since;
         let stuck = LifecycleEvent::Stuck { lasts };
-        self.record(&mut control, Instant::now(), stuck);
+        self.record(&mut control, self.now(), stuck);
         // It is no other status.
         control.since = since;
         Some((control.generation, lasts))
@@ -146,11 +146,11 @@ impl Slot {
         }
         let control = self.lock();
         control.setting(|settings| settings.restart) == Some(RestartType::Permanent)
-            && self.age().saturating_sub(control.began) < control.healthy_time()
+            && self.now().saturating_sub(control.began) < control.healthy_time()
     }
 
     pub(crate) fn ran_for(&self) -> Duration {
-        self.age().saturating_sub(self.lock().began)
+        self.now().saturating_sub(self.lock().began)
     }
 
     /// When the run last showed a sign of life; its beginning, if it has not yet.

@@ -14,13 +14,13 @@ use super::{
     admission::Admission,
     control::{Control, Notes, Phase},
 };
-use crate::StopCause;
+use crate::{StopCause, policy::Nanos};
 
 /// A run from its beginning to the end of its helpers. Each of these is said of one generation: what an old
 /// run says of itself moves nothing.
 impl Slot {
     /// Begins the next run, unless the gate has closed.
-    pub(crate) fn begin_run(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn begin_run(&self, now: Nanos) -> Option<u64> {
         let mut control = self.lock();
         if !matches!(self.admission(&control), Admission::Open) {
             return None;
@@ -31,7 +31,7 @@ impl Slot {
         control.generation += 1;
         control.attempt = control.attempt.saturating_add(1);
         control.phase = Phase::Active;
-        control.began = self.age_at(now);
+        control.began = now;
         control.ready = false;
         control.polled_once = false;
         control.stop = None;
@@ -93,8 +93,8 @@ impl Slot {
         control.ready = true;
         control.first_start = false;
         control.started = control.generation;
-        let now = Instant::now();
-        control.beat = Some(self.age_at(now));
+        let now = self.now();
+        control.beat = Some(now);
         self.record(control, now, LifecycleEvent::Ready);
         if control.stop.is_none() {
             control.correlation = 0;
@@ -105,7 +105,7 @@ impl Slot {
     pub(crate) fn heartbeat(&self, generation: u64) {
         let mut control = self.lock();
         if control.generation == generation {
-            control.beat = Some(self.age());
+            control.beat = Some(self.now());
         }
     }
 
@@ -117,7 +117,7 @@ impl Slot {
     pub(crate) fn extend_start(&self, generation: u64, more: Duration) {
         let mut control = self.lock();
         if control.generation == generation {
-            let until = self.age().saturating_add(more.into());
+            let until = self.now().saturating_add(more.into());
             let extended = &mut control.rare().start_extended;
             *extended = (*extended).max(Some(until));
         }
@@ -139,7 +139,7 @@ impl Slot {
         let mut control = self.lock();
         if control.runs(generation) && control.stop.is_none() {
             let step = LifecycleEvent::Unhealthy { reason };
-            self.record(&mut control, Instant::now(), step);
+            self.record(&mut control, self.now(), step);
             self.stop_locked(&mut control, StopCause::Unhealthy, &StopRequest::default());
         }
     }
@@ -218,7 +218,7 @@ impl Slot {
         if control.phase == Phase::Active {
             let stopped = control.stop.as_ref().map(|stop| stop.cause);
             control.phase = Phase::Joining { stopped };
-            control.since = self.age();
+            control.since = self.now();
             // What cannot be aborted must see that the run is over. A stop's cause stays to be read.
             if stopped.is_none() {
                 self.word.over(generation);
