@@ -50,6 +50,7 @@ impl Records {
         entry: Entry,
     ) {
         let what = self.tell(entry);
+        make_room(&mut self.records);
         self.records.push_back(Record {
             sequence,
             uptime,
@@ -66,6 +67,7 @@ impl Records {
         match entry {
             Entry::Plain(plain) => What::Plain(plain),
             Entry::Told(told) => {
+                make_room(&mut self.told);
                 self.told.push_back(told);
                 // There are never so many that the number could not tell them apart.
                 What::Told(self.first_told.wrapping_add(self.told.len() as u32 - 1))
@@ -114,5 +116,12 @@ impl Records {
             return None;
         };
         self.told.get(number.wrapping_sub(self.first_told) as usize)
+    }
+}
+
+/// For one more. Room that is never used is memory of every tree: it grows by a quarter and does not double.
+fn make_room<T>(queue: &mut VecDeque<T>) {
+    if queue.len() == queue.capacity() {
+        queue.reserve_exact(queue.len() / 4 + 16);
     }
 }
