@@ -93,6 +93,12 @@ impl Records {
         Some((record.path, told))
     }
 
+    /// Gives back the room that was needed when its thread did more.
+    pub(super) fn shrink(&mut self) {
+        give_room(&mut self.records);
+        give_room(&mut self.told);
+    }
+
     /// The records from the one on that holds this sequence, or the first after it.
     pub(super) fn from(&self, sequence: u64) -> impl Iterator<Item = &Record> {
         let before = |record: &Record| record.sequence + self.count(record) <= sequence;
@@ -116,6 +122,13 @@ impl Records {
             return None;
         };
         self.told.get(number.wrapping_sub(self.first_told) as usize)
+    }
+}
+
+/// Gives room back that nobody has needed lately.
+fn give_room<T>(queue: &mut VecDeque<T>) {
+    if queue.len() < queue.capacity() / 4 {
+        queue.shrink_to(queue.len() * 2);
     }
 }
 

@@ -250,6 +250,7 @@ impl Ring {
         let first = self.first(head);
         let most = 2 * Self::SWEEP as usize;
         let forgotten: Vec<_> = iter::from_fn(|| lane.forget(first)).take(most).collect();
+        lane.shrink();
         drop(lane);
         drop(forgotten);
     }
