@@ -59,7 +59,7 @@ pub(crate) struct Scope {
 #[derive(Default)]
 struct Children {
     by_instance: BTreeMap<u64, Arc<Child>>,
-    by_name: HashSet<ById>,
+    by_name: HashSet<ById, foldhash::fast::RandomState>,
     /// How many children name a sibling in `depends_on`.
     depended_on: HashMap<String, usize>,
     live: bool,
@@ -453,7 +453,7 @@ impl Children {
     /// In start order; no two of one name.
     fn of(children: Vec<Arc<Child>>) -> Self {
         let mut all = Self {
-            by_name: HashSet::with_capacity(children.len()),
+            by_name: HashSet::with_capacity_and_hasher(children.len(), Default::default()),
             ..Self::default()
         };
         for child in &children {
