@@ -140,7 +140,7 @@ fn verdict(report: &RuntimeExitReport) {
         "{:?} clean {}",
         report.outcome, shutdown.clean
     ));
-    for child in &shutdown.report.children {
+    for child in &*shutdown.report.children {
         say(format_args!("{} {:?}", child.path, child.status));
     }
 }

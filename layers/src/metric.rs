@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use metrics::{
-    Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, SharedString, Unit,
+    Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit,
 };
 
 /// A metric as a reader of it knows it: its name, what it counts, and by what.
@@ -50,35 +50,86 @@ static METADATA: Metadata<'static> =
 impl Metric {
     /// A counter of these labels' values, described to the recorder.
     pub fn counter<const N: usize>(&self, values: [SharedString; N]) -> Counter {
-        metrics::with_recorder(|recorder| {
-            recorder.describe_counter(KeyName::from(self.name), self.unit, self.help.into());
-            recorder.register_counter(&self.key(values), &METADATA)
-        })
+        self.counter_of(&mut self.labels(values))
     }
 
     /// A gauge of these labels' values, described to the recorder.
     pub fn gauge<const N: usize>(&self, values: [SharedString; N]) -> Gauge {
-        metrics::with_recorder(|recorder| {
-            recorder.describe_gauge(KeyName::from(self.name), self.unit, self.help.into());
-            recorder.register_gauge(&self.key(values), &METADATA)
-        })
+        self.gauge_of(&mut self.labels(values))
     }
 
     /// A histogram of these labels' values, described to the recorder.
     pub fn histogram<const N: usize>(&self, values: [SharedString; N]) -> Histogram {
-        metrics::with_recorder(|recorder| {
-            recorder.describe_histogram(KeyName::from(self.name), self.unit, self.help.into());
-            recorder.register_histogram(&self.key(values), &METADATA)
+        self.histogram_of(&mut self.labels(values))
+    }
+
+    pub(crate) fn counter_of(&self, labels: &mut Labels) -> Counter {
+        self.registered(labels, |recorder, key| {
+            recorder.describe_counter(KeyName::from(self.name), self.unit, self.help.into());
+            recorder.register_counter(key, &METADATA)
         })
     }
 
-    fn key<const N: usize>(&self, values: [SharedString; N]) -> Key {
+    pub(crate) fn gauge_of(&self, labels: &mut Labels) -> Gauge {
+        self.registered(labels, |recorder, key| {
+            recorder.describe_gauge(KeyName::from(self.name), self.unit, self.help.into());
+            recorder.register_gauge(key, &METADATA)
+        })
+    }
+
+    pub(crate) fn histogram_of(&self, labels: &mut Labels) -> Histogram {
+        self.registered(labels, |recorder, key| {
+            recorder.describe_histogram(KeyName::from(self.name), self.unit, self.help.into());
+            recorder.register_histogram(key, &METADATA)
+        })
+    }
+
+    fn registered<T>(
+        &self,
+        labels: &mut Labels,
+        register: impl FnOnce(&dyn Recorder, &Key) -> T,
+    ) -> T {
+        debug_assert!(
+            labels
+                .0
+                .iter()
+                .map(Label::key)
+                .eq(self.labels.iter().copied()),
+            "{}",
+            self.name
+        );
+        let key = Key::from_parts(self.name, std::mem::take(&mut labels.0));
+        let registered = metrics::with_recorder(|recorder| register(recorder, &key));
+        labels.0 = key.into_parts().1;
+        registered
+    }
+
+    fn labels<const N: usize>(&self, values: [SharedString; N]) -> Labels {
         debug_assert_eq!(self.labels.len(), N, "{}", self.name);
         let labels = self.labels.iter().zip(values);
-        let labels: Vec<_> = labels
-            .map(|(name, value)| Label::new(*name, value))
-            .collect();
-        Key::from_parts(self.name, labels)
+        Labels(
+            labels
+                .map(|(name, value)| Label::new(*name, value))
+                .collect(),
+        )
+    }
+}
+
+/// What several metrics of one thing are told apart by: whoever looks them all up at once makes it once.
+pub(crate) struct Labels(Vec<Label>);
+
+impl Labels {
+    /// Of a child, with room for one label more.
+    pub(crate) fn of_child(path: &Arc<str>) -> Self {
+        let mut labels = Vec::with_capacity(2);
+        labels.push(Label::new("child", child_label(path)));
+        Self(labels)
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
+        let value = SharedString::const_str(value);
+        self.0.push(Label::new(name, value));
+        self
     }
 }
 

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,7 +101,7 @@ pub struct ShutdownPipelineReport {
     /// Who asked for it and what for; absent when a handle was dropped or a token cancelled.
     pub requested: Option<crate::meta::CommandMeta>,
     /// The children, in the order in which they ended.
-    pub children: Vec<ChildShutdown>,
+    pub children: Arc<[ChildShutdown]>,
     /// What was left.
     pub reconcile: ShutdownReconcileReport,
     /// How long it took.
@@ -122,7 +122,7 @@ impl ShutdownPipelineReport {
     /// How many children took it in each way.
     pub fn counts(&self) -> BTreeMap<ChildShutdownStatus, usize> {
         let mut counts = BTreeMap::new();
-        for child in &self.children {
+        for child in &*self.children {
             *counts.entry(child.status).or_default() += 1;
         }
         counts

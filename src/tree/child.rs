@@ -198,8 +198,8 @@ impl Child {
         self.words.as_ref().map_or(&[], |words| &words.tags)
     }
 
-    pub(crate) fn gate(&self) -> Gate {
-        self.ctx.gate()
+    pub(crate) fn gate(&self) -> &Gate {
+        self.ctx.as_gate()
     }
 
     pub(crate) fn scope(&self) -> Option<&Arc<Scope>> {

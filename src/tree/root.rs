@@ -310,6 +310,7 @@ fn reconcile(scope: &Arc<Scope>, began: Instant) -> ShutdownResult {
             child.status = ChildShutdownStatus::LateReport;
         }
     }
+    let children = Arc::from(children);
     let asked = tree.asked_at().unwrap_or(began);
     let report = ShutdownPipelineReport {
         requested: tree.requested(),
@@ -322,17 +323,13 @@ fn reconcile(scope: &Arc<Scope>, began: Instant) -> ShutdownResult {
     let result = ShutdownResult { clean, report };
     let (root, correlation) = (SupervisorPath::root(), tree.correlation());
     if correlation != 0 {
-        tree.completed(
-            "shutdown_tree",
-            &root,
-            result.to_string().into(),
-            correlation,
-        );
+        let words: Arc<str> = result.to_string().into();
+        tree.completed("shutdown_tree", &root, words.clone(), correlation);
         if tree.counted {
             metrics::command_ended("shutdown_tree", "completed");
         }
         if let Some(by) = tree.requested() {
-            tree.audit_shutdown(&by, Change::Done, &result.to_string(), Some(correlation));
+            tree.audit_shutdown(&by, Change::Done, &words, Some(correlation));
         }
     }
     if tree.counted {
@@ -343,12 +340,14 @@ fn reconcile(scope: &Arc<Scope>, began: Instant) -> ShutdownResult {
 }
 
 fn account(scope: &Scope, count: &mut ShutdownReconcileReport) {
-    for child in scope.children() {
-        account_child(scope.tree(), &child, count);
-        if let Some(scope) = child.scope() {
-            account(scope, count);
+    scope.look_at_children(|children| {
+        for child in children {
+            account_child(scope.tree(), child, count);
+            if let Some(scope) = child.scope() {
+                account(scope, count);
+            }
         }
-    }
+    });
 }
 
 fn account_child(tree: &Tree, child: &super::Child, count: &mut ShutdownReconcileReport) {

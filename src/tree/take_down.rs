@@ -57,12 +57,12 @@ impl Scope {
     pub(super) async fn take_down_all(self: &Arc<Self>) {
         let mut children = self.children();
         children.reverse();
-        if self.tree().is_closing() {
-            self.end_idle();
-            self.tree().enter(ShutdownStage::GracefulDrain);
-        }
+        self.tree().enter(ShutdownStage::GracefulDrain);
         let mut left = children.as_slice();
         if self.shutdown_order == ShutdownOrder::Reverse {
+            if self.tree().is_closing() {
+                self.end_idle();
+            }
             while let [child, rest @ ..] = left {
                 tokio::select! {
                     biased;
@@ -86,7 +86,10 @@ impl Scope {
         let mut first = None;
         for child in children {
             let drop_at = self.ask(child, StopCause::Shutdown, &stopping);
-            if child.scope().is_some() {
+            if let Some(scope) = child.scope() {
+                if self.tree().is_closing() {
+                    scope.end_idle();
+                }
                 await_end(child);
                 continue;
             }
@@ -122,7 +125,10 @@ impl Scope {
 
     /// Ends what has no run, here and below: it need not wait for its turn.
     pub(super) fn end_idle(&self) {
-        for child in self.children() {
+        let idle = |child: &&Arc<Child>| child.scope().is_some() || !child.gate().is_active();
+        let idle: Vec<_> =
+            self.look_at_children(|children| children.filter(idle).cloned().collect());
+        for child in idle {
             let gate = child.gate();
             if !gate.is_active() {
                 gate.end(StopCause::Shutdown, self.stop_request(&child));

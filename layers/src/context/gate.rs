@@ -62,6 +62,10 @@ impl Gate {
         Self { slot }
     }
 
+    pub(super) fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+
     /// Stops the child and keeps it down until released. `false` if it was held already.
     pub fn pause(&self) -> bool {
         self.pause_with(StopRequest::default())
@@ -223,18 +227,18 @@ impl Gate {
         if let Some(helpers) = self.slot.end_helpers(generation) {
             helpers.wait().await;
         }
-        let decided = self
+        let ended = self
             .slot
-            .end_run(generation, result, RestartType::Temporary)
-            .is_some();
-        if !decided || self.is_ending() {
-            self.slot.end_life(result.is_err());
+            .end_run(generation, result, RestartType::Temporary);
+        if ended.is_none() || self.is_ending() {
+            self.slot
+                .end_life(result.is_err(), ended.map(|exit| exit.at));
         }
     }
 
     /// Says that no life follows: the child's task ends at the gate.
     pub fn conclude(&self) {
-        self.slot.end_life(false);
+        self.slot.end_life(false, None);
     }
 
     /// Ends, as aborted, whatever run and life the child has: for a task that was dropped with them. Its
@@ -245,7 +249,7 @@ impl Gate {
         let dropped = TaskFailure::new(FailureKind::Aborted, "its task was aborted");
         self.slot
             .end_run(generation, Err(&dropped), RestartType::Temporary);
-        self.slot.end_life(true);
+        self.slot.end_life(true, None);
     }
 
     /// Waits for the outcome of the start of the first run after `generation`. One that has started and is

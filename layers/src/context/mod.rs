@@ -43,7 +43,7 @@ use crate::StopCause;
 /// every clone left behind, whatever the child does next.
 #[derive(Clone)]
 pub struct TaskContext {
-    slot: Arc<Slot>,
+    gate: Gate,
     generation: u64,
 }
 
@@ -81,11 +81,7 @@ impl TaskContext {
     /// ```
     pub fn detached(id: &str) -> Self {
         let slot = Slot::new(format!("/{id}").into(), None, ContextSpec::default());
-        Self {
-            slot: Arc::new(slot),
-            generation: 1,
-        }
-        .granted()
+        Self::of_run(Arc::new(slot), 1).granted()
     }
 
     /// A context for a child of `owner`, before its first run.
@@ -93,28 +89,28 @@ impl TaskContext {
     /// What a supervisor starts runs with is the context that [`Gate::next_run`] answers.
     pub fn supervised(path: Arc<str>, owner: Arc<dyn Owner>, spec: ContextSpec) -> Self {
         let generation = spec.generation;
-        Self {
-            slot: Arc::new(Slot::new(path, Some(owner), spec)),
-            generation,
-        }
+        Self::of_run(Arc::new(Slot::new(path, Some(owner), spec)), generation)
     }
 
     fn granted(self) -> Self {
         // A new slot has neither stop nor hold, so its first run is always admitted.
-        let _ = self.slot.begin_run(self.slot.now());
+        let _ = self.slot().begin_run(self.slot().now());
         self
     }
 
     pub(crate) fn of_run(slot: Arc<Slot>, generation: u64) -> Self {
-        Self { slot, generation }
+        Self {
+            gate: Gate::new(slot),
+            generation,
+        }
     }
 
     pub(crate) fn next(&self, generation: u64) -> Self {
-        Self::of_run(self.slot.clone(), generation)
+        Self::of_run(self.slot().clone(), generation)
     }
 
     pub(crate) fn slot(&self) -> &Arc<Slot> {
-        &self.slot
+        self.gate.slot()
     }
 
     /// The child's name among its siblings.
@@ -125,17 +121,17 @@ impl TaskContext {
 
     /// Where the child stands in the tree: `/storage/database`.
     pub fn path(&self) -> &str {
-        self.slot.path()
+        self.slot().path()
     }
 
     /// The same, to be kept without a copy.
     pub fn shared_path(&self) -> &Arc<str> {
-        self.slot.path()
+        self.slot().path()
     }
 
     /// Which addition of the child this is; a name that was removed and added again has a new one.
     pub fn instance(&self) -> u64 {
-        self.slot.instance()
+        self.slot().instance()
     }
 
     /// The run's number: strictly increasing, never reused, the first is 1.
@@ -145,12 +141,12 @@ impl TaskContext {
 
     /// How many starts in a row have not become healthy; 1 on a first start.
     pub fn attempt(&self) -> u32 {
-        self.slot.attempt()
+        self.slot().attempt()
     }
 
     /// Whether this run is to stop, or has ended.
     pub fn is_cancelled(&self) -> bool {
-        self.slot.is_cancelled(self.generation)
+        self.slot().is_cancelled(self.generation)
     }
 
     /// Waits until this run is to stop.
@@ -160,7 +156,7 @@ impl TaskContext {
     /// Safe: nothing is lost when the future is dropped.
     pub async fn cancelled(&self) {
         loop {
-            let changed = self.slot.changed();
+            let changed = self.slot().changed();
             if self.is_cancelled() {
                 return;
             }
@@ -192,43 +188,43 @@ impl TaskContext {
     /// This run's stop as a [`CancellationToken`], for code that wants one. Each call makes one: cancelling
     /// it cancels nothing but itself and its children.
     pub fn cancellation_token(&self) -> CancellationToken {
-        self.slot.cancellation_token(self.generation)
+        self.slot().cancellation_token(self.generation)
     }
 
     /// Why this run is being stopped, once it is.
     pub fn stop_cause(&self) -> Option<StopCause> {
-        self.slot.stop_cause(self.generation)
+        self.slot().stop_cause(self.generation)
     }
 
     /// When a stopping run will be dropped, if its stopper said so.
     pub fn stop_deadline(&self) -> Option<Instant> {
-        self.slot.stop_deadline(self.generation)
+        self.slot().stop_deadline(self.generation)
     }
 
     /// Reports the run ready. Says nothing new for a child whose readiness is immediate.
     pub fn mark_ready(&self) {
-        self.slot.mark_ready(self.generation);
+        self.slot().mark_ready(self.generation);
     }
 
     /// A sign of life, for a child under a watchdog.
     pub fn heartbeat(&self) {
-        self.slot.heartbeat(self.generation);
+        self.slot().heartbeat(self.generation);
     }
 
     /// How often this run is to show a sign of life; `None` without a watchdog that asks for one.
     pub fn heartbeat_interval(&self) -> Option<Duration> {
-        self.slot.heartbeat_interval()
+        self.slot().heartbeat_interval()
     }
 
     /// Asks for more time before this run counts as not having started: at least `more` from now.
     pub fn extend_start(&self, more: Duration) {
-        self.slot.extend_start(self.generation, more);
+        self.slot().extend_start(self.generation, more);
     }
 
     /// Asks for more time before a stopping run is dropped: at least `more` from now, up to what the
     /// stopper allows. No effect on a run that is not being stopped.
     pub fn extend_stop(&self, more: Duration) {
-        self.slot.extend_stop(self.generation, more);
+        self.slot().extend_stop(self.generation, more);
     }
 
     /// Starts a helper task that ends with this run: it is aborted when the run ends and joined before
@@ -245,7 +241,7 @@ impl TaskContext {
         F::Output: Send + 'static,
     {
         let place = Location::caller();
-        self.slot
+        self.slot()
             .helper(self.generation, place, false, |run| run.spawn(future))
     }
 
@@ -263,35 +259,40 @@ impl TaskContext {
         R: Send + 'static,
     {
         let place = Location::caller();
-        self.slot
+        self.slot()
             .helper(self.generation, place, true, |run| run.spawn_blocking(f))
     }
 
     /// Through which the child is held, released, restarted and ended, in whatever state it is.
     pub fn gate(&self) -> Gate {
-        Gate::new(self.slot.clone())
+        self.gate.clone()
+    }
+
+    /// The same, borrowed.
+    pub fn as_gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// Who supervises the child, if anybody does.
     pub fn owner(&self) -> Option<&Arc<dyn Owner>> {
-        self.slot.owner()
+        self.slot().owner()
     }
 
     /// Everything about the child as it is now.
     pub fn snapshot(&self) -> ChildSnapshot {
-        self.slot.snapshot()
+        self.slot().snapshot()
     }
 
     /// What the child is doing.
     pub fn status(&self) -> ChildStatus {
-        self.slot.look(|look| look.status())
+        self.slot().look(|look| look.status())
     }
 
     /// Tells what a layer is set to, so that it can be shown. Layers do so at their first call.
     ///
     /// `settings` runs with the child's slot locked and must not call its contexts or its gate.
     pub fn publish(&self, settings: impl FnOnce(&mut ChildSettings)) {
-        self.slot.publish(settings);
+        self.slot().publish(settings);
     }
 
     /// State that a layer keeps per child, made when first asked for. `key` tells apart two layers of one
@@ -304,7 +305,7 @@ impl TaskContext {
         key: usize,
         f: impl FnOnce(&mut T) -> R,
     ) -> R {
-        self.slot.memory(key, f)
+        self.slot().memory(key, f)
     }
 
     /// The same, if it was made; `f` runs with the child's slot locked, too.
@@ -313,18 +314,18 @@ impl TaskContext {
         key: usize,
         f: impl FnOnce(&mut T) -> R,
     ) -> Option<R> {
-        self.slot.recall(key, f)
+        self.slot().recall(key, f)
     }
 
     /// Whether this run's end counts against fuse and backoff: a stop by somebody else counts for
     /// nothing, a completion only for a permanent child whose run did not outlive the healthy time.
     pub fn counts(&self, completed: bool) -> bool {
-        self.slot.counts(self.generation, completed)
+        self.slot().counts(self.generation, completed)
     }
 
     /// The time since the origin of what the policies count in: the beginning of the child's tree, or its own.
     pub fn now(&self) -> Duration {
-        self.slot.now().into()
+        self.slot().now().into()
     }
 }
 

@@ -3,11 +3,11 @@ use std::{
     time::Duration,
 };
 
-use metrics::{Counter, Gauge, Histogram, SharedString, Unit};
+use metrics::{Counter, Gauge, Histogram, Unit};
 
 use crate::{
     TaskContext, TaskExit,
-    metric::{Metric, MetricKind, child_label},
+    metric::{Labels, Metric, MetricKind},
 };
 
 /// How often a child's runs began.
@@ -97,28 +97,27 @@ impl Meter {
             meter.restarts.increment(1);
             meter.running.increment(1.0);
         } else {
-            let child = child_label(ctx.shared_path());
-            CHILD_STARTS.counter([child.clone()]).increment(1);
-            CHILD_RUNNING.gauge([child]).increment(1.0);
+            let mut child = Labels::of_child(ctx.shared_path());
+            CHILD_STARTS.counter_of(&mut child).increment(1);
+            CHILD_RUNNING.gauge_of(&mut child).increment(1.0);
         }
     }
 
     /// There is one per child, however many layers observe it.
     pub(super) fn of(ctx: &TaskContext) -> Arc<Self> {
         ctx.slot().meter().unwrap_or_else(|| {
-            let new = Arc::new(Self::new(&child_label(ctx.shared_path())));
+            let new = Arc::new(Self::new(&mut Labels::of_child(ctx.shared_path())));
             ctx.slot().keep_meter(new.clone());
             new
         })
     }
 
-    fn new(child: &SharedString) -> Self {
-        let child = || [child.clone()];
+    fn new(child: &mut Labels) -> Self {
         Self {
-            starts: CHILD_STARTS.counter(child()),
-            restarts: CHILD_RESTARTS.counter(child()),
-            running: CHILD_RUNNING.gauge(child()),
-            duration: RUN_DURATION.histogram(child()),
+            starts: CHILD_STARTS.counter_of(child),
+            restarts: CHILD_RESTARTS.counter_of(child),
+            running: CHILD_RUNNING.gauge_of(child),
+            duration: RUN_DURATION.histogram_of(child),
             exits: Mutex::default(),
             stuck: OnceLock::new(),
         }
@@ -138,10 +137,10 @@ impl Meter {
                 meter.running.decrement(1.0);
             }
             None => {
-                let child = child_label(ctx.shared_path());
-                exits_of(child.clone(), exit).increment(1);
-                RUN_DURATION.histogram([child.clone()]).record(ran);
-                CHILD_RUNNING.gauge([child]).decrement(1.0);
+                let mut child = Labels::of_child(ctx.shared_path());
+                RUN_DURATION.histogram_of(&mut child).record(ran);
+                CHILD_RUNNING.gauge_of(&mut child).decrement(1.0);
+                exits_of(child, exit).increment(1);
             }
         }
     }
@@ -149,7 +148,7 @@ impl Meter {
     pub(super) fn stuck(&self, ctx: &TaskContext) {
         let stuck = self
             .stuck
-            .get_or_init(|| STUCK_POLLS.counter([child_label(ctx.shared_path())]));
+            .get_or_init(|| STUCK_POLLS.counter_of(&mut Labels::of_child(ctx.shared_path())));
         stuck.increment(1);
     }
 
@@ -159,12 +158,12 @@ impl Meter {
         if let Some((_, known)) = known {
             return known;
         }
-        let new = exits_of(child_label(ctx.shared_path()), exit);
+        let new = exits_of(Labels::of_child(ctx.shared_path()), exit);
         exits().push((exit, new.clone()));
         new
     }
 }
 
-fn exits_of(child: SharedString, exit: TaskExit) -> Counter {
-    CHILD_EXITS.counter([child, SharedString::const_str(exit.as_str())])
+fn exits_of(child: Labels, exit: TaskExit) -> Counter {
+    CHILD_EXITS.counter_of(&mut child.with("exit", exit.as_str()))
 }

@@ -45,7 +45,7 @@ pin_project! {
                 _ => Err(TaskFailure::new(FailureKind::Aborted, "the life was dropped while a run was alive").into()),
             };
             slot.end_run(generation, told(&result), RestartType::Temporary);
-            slot.end_life(result.is_err());
+            slot.end_life(result.is_err(), None);
             discard(result);
         }
     }
@@ -140,7 +140,7 @@ where
         loop {
             if let Some(result) = exited.take() {
                 match after(this.ctx, result, *this.restart) {
-                    Next::Ends(result) => return end(this.state, this.ctx, result),
+                    Next::Ends(result) => return end(this.state, this.ctx, result, None),
                     Next::GoesOn { at } => now = at,
                 }
                 *this.state = GATE;
@@ -184,7 +184,7 @@ where
                         return Poll::Pending;
                     };
                     if answer.is_err() {
-                        return end(this.state, this.ctx, Ok(()));
+                        return end(this.state, this.ctx, Ok(()), now);
                     }
                     wait.timer = None;
                     if let Some(leftovers) = &mut wait.leftovers {
@@ -277,7 +277,7 @@ fn never(
     let told = Err(failure.failure());
     ctx.slot()
         .end_run(ctx.generation(), told, RestartType::Temporary);
-    end(state, ctx, Err(failure))
+    end(state, ctx, Err(failure), None)
 }
 
 /// After the run's future is gone: ends what it started. Answers the result if that was nothing.
@@ -361,9 +361,14 @@ fn over(kind: FailureKind, decision: &crate::RestartDecision, result: RunResult)
     Err(failure.into())
 }
 
-fn end(state: &mut State, ctx: &TaskContext, result: RunResult) -> Poll<Result<(), TaskFailure>> {
+fn end(
+    state: &mut State,
+    ctx: &TaskContext,
+    result: RunResult,
+    at: Option<Nanos>,
+) -> Poll<Result<(), TaskFailure>> {
     *state = State::Over;
-    ctx.slot().end_life(result.is_err());
+    ctx.slot().end_life(result.is_err(), at);
     Poll::Ready(result.map_err(RunFailure::share))
 }
 

@@ -140,8 +140,9 @@ impl Slot {
         begins
     }
 
-    /// The life is over: nothing but a restart by hand brings another run.
-    pub(crate) fn end_life(&self, failed: bool) {
+    /// The life is over: nothing but a restart by hand brings another run. `at` is when its last run ended,
+    /// if nothing was waited for since.
+    pub(crate) fn end_life(&self, failed: bool, at: Option<Nanos>) {
         let mut control = self.lock();
         control.managed = false;
         if !control.is_between_runs() {
@@ -153,7 +154,7 @@ impl Slot {
             (_, true) => End::Failed,
             (_, false) => End::Finished,
         });
-        control.since = self.now();
+        control.since = at.unwrap_or_else(|| self.now());
         self.tell_watchers();
     }
 }

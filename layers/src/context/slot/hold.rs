@@ -26,13 +26,13 @@ impl Slot {
             return;
         }
         control.correlate(request.correlation);
-        let now = Instant::now();
         if control.stop.is_none() {
             control.since = self.now();
         }
+        let asked = self.at(control.since);
         let stop = control
             .stop
-            .get_or_insert_with(|| Box::new(Stop::new(cause, now, request)));
+            .get_or_insert_with(|| Box::new(Stop::new(cause, asked, request)));
         stop.raise(cause, request);
         let cause = stop.cause;
         if control.phase == Phase::Active {
