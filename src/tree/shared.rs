@@ -290,21 +290,21 @@ impl Tree {
         let now = self.journal.now();
         let uptime = now.into();
         let asked = child.asked(uptime);
-        let last = child.gate().last_exit();
-        let status = if !child.is_gone() {
+        let last = child.gate().last_run();
+        let status = if !child.is_over() || last.has_helpers {
             ChildShutdownStatus::AbortFailed
         } else if !asked.was_alive {
             ChildShutdownStatus::AlreadyExited
-        } else if last == Some(TaskExit::Aborted) {
+        } else if last.exit == Some(TaskExit::Aborted) {
             ChildShutdownStatus::Aborted
         } else {
             ChildShutdownStatus::Graceful
         };
         let event = TreeEvent::ChildShutdown { status };
-        self.tell(child, event, now, self.correlation());
+        self.tell(child, last.generation, event, now, self.correlation());
         lock(&self.ended).push(ChildShutdown {
             path: child.path(),
-            generation: child.gate().generation(),
+            generation: last.generation,
             status,
             took: uptime.saturating_sub(asked.at),
         });
@@ -348,14 +348,16 @@ impl Tree {
 
     /// Records something about a child that is no step of its run.
     pub(super) fn announce(&self, child: &Child, event: TreeEvent) {
-        self.tell(child, event, self.journal.now(), child.gate().correlation());
+        let gate = child.gate();
+        let (generation, correlation) = (gate.generation(), gate.correlation());
+        self.tell(child, generation, event, self.journal.now(), correlation);
     }
 
-    fn tell(&self, child: &Child, event: TreeEvent, at: Nanos, correlation: u64) {
+    fn tell(&self, child: &Child, generation: u64, event: TreeEvent, at: Nanos, correlation: u64) {
         let origin = Origin {
             path: child.ctx.shared_path(),
             instance: child.ctx.instance(),
-            generation: child.gate().generation(),
+            generation,
             attempt: 0,
         };
         self.journal.append(origin, at, event, correlation);

@@ -39,6 +39,17 @@ pub enum StartOutcome {
     Ending(StopCause),
 }
 
+/// A child's current or last run; see [`Gate::last_run`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastRun {
+    /// Which it is; 0 before the first.
+    pub generation: u64,
+    /// How the last one ended that did.
+    pub exit: Option<TaskExit>,
+    /// What it started is alive.
+    pub has_helpers: bool,
+}
+
 /// Who drops a stopping run that does not end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grace {
@@ -224,6 +235,11 @@ impl Gate {
     /// have another one later: the run's helpers end first.
     pub async fn end_life(&self, generation: u64, result: &Result<(), TaskFailure>) {
         let result = result.as_ref().map(|&()| ());
+        // What the life's own restarts have ended and decided is nearly always all there was.
+        if self.slot.look(|look| look.is_down(generation)) {
+            self.slot.end_life(result.is_err(), None);
+            return;
+        }
         if let Some(helpers) = self.slot.end_helpers(generation) {
             helpers.wait().await;
         }
@@ -250,6 +266,15 @@ impl Gate {
         self.slot
             .end_run(generation, Err(&dropped), RestartType::Temporary);
         self.slot.end_life(true, None);
+    }
+
+    /// What is left of the last run when the child's task is over.
+    pub fn last_run(&self) -> LastRun {
+        self.slot.look(|look| LastRun {
+            generation: look.generation(),
+            exit: look.last_exit().map(|last| last.end.exit()),
+            has_helpers: look.has_helpers(),
+        })
     }
 
     /// Waits for the outcome of the start of the first run after `generation`. One that has started and is
@@ -393,11 +418,6 @@ impl Gate {
     /// How long its watchdog lets a run take to become ready; published at its first run.
     pub fn start_timeout(&self) -> Option<Duration> {
         self.slot.look(|look| look.settings()?.start_timeout)
-    }
-
-    /// How the last run that ended did so.
-    pub fn last_exit(&self) -> Option<TaskExit> {
-        self.slot.look(|look| Some(look.last_exit()?.end.exit()))
     }
 
     /// What was decided at the end of the last run that ended, and which that was.

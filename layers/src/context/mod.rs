@@ -22,7 +22,7 @@ use std::{
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-pub use gate::{Gate, Grace, NextRun, StartOutcome};
+pub use gate::{Gate, Grace, LastRun, NextRun, StartOutcome};
 pub use helpers::Helper;
 pub use owner::{LifecycleEvent, Owner, Recorded, RunId};
 pub use request::StopRequest;

@@ -133,7 +133,7 @@ impl AtEnd for Count {
             ctx.slot().poll_word().over();
         }
         if self.metrics {
-            Meter::ended(ctx, self.exit, ctx.slot().ran_for());
+            Meter::ended(ctx, self.exit);
         }
     }
 }

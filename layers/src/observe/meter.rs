@@ -1,7 +1,4 @@
-use std::{
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use metrics::{Counter, Gauge, Histogram, Unit};
 
@@ -124,13 +121,10 @@ impl Meter {
     }
 
     /// Counts a run that has ended. One that somebody stopped is as likely as not the child's last.
-    pub(super) fn ended(ctx: &TaskContext, exit: TaskExit, ran: Duration) {
+    pub(super) fn ended(ctx: &TaskContext, exit: TaskExit) {
+        let (ran, meter) = ctx.slot().ran_for_on();
         let stopped = exit == TaskExit::Cancelled;
-        match ctx
-            .slot()
-            .meter()
-            .or_else(|| (!stopped).then(|| Self::of(ctx)))
-        {
+        match meter.or_else(|| (!stopped).then(|| Self::of(ctx))) {
             Some(meter) => {
                 meter.exits(ctx, exit).increment(1);
                 meter.duration.record(ran);

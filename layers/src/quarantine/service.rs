@@ -4,7 +4,7 @@ use tower_service::Service;
 
 use super::{QuarantineLayer, layer::release_after};
 use crate::{
-    BoxError, TaskContext,
+    BoxError, StopCause, TaskContext,
     ended::{AtEnd, EndGuard, Ended, NotedFuture},
     policy::Nanos,
 };
@@ -62,8 +62,9 @@ impl Note {
 
 impl AtEnd for Note {
     fn at_end(&self, ctx: &TaskContext, _: Ended) {
-        // The fuse is inside: by now it has noted what it reads.
-        if let Some(hold) = self.hold {
+        let Some(hold) = self.hold else { return };
+        // The fuse is inside: by now it has noted what it reads, unless somebody else stopped the run.
+        if !ctx.stop_cause().is_some_and(StopCause::is_foreign) {
             ctx.slot().note_quarantine(release_after(hold));
         }
     }

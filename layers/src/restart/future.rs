@@ -120,7 +120,11 @@ impl<S, F> RestartFuture<S, F> {
 
 /// The life after an exit.
 enum Next {
-    GoesOn { at: Option<Nanos> },
+    /// `at` is when it was, `open` that the next run may begin.
+    GoesOn {
+        at: Option<Nanos>,
+        open: bool,
+    },
     Ends(RunResult),
 }
 
@@ -141,9 +145,14 @@ where
             if let Some(result) = exited.take() {
                 match after(this.ctx, result, *this.restart) {
                     Next::Ends(result) => return end(this.state, this.ctx, result, None),
-                    Next::GoesOn { at } => now = at,
+                    Next::GoesOn { at, open } => {
+                        now = at;
+                        *this.state = match open {
+                            true => State::Ready { begun: false },
+                            false => GATE,
+                        };
+                    }
                 }
-                *this.state = GATE;
                 // A child that fails at once must not hold its worker thread.
                 ready!(pin!(tokio::task::coop::consume_budget()).poll(cx));
             }
@@ -317,9 +326,17 @@ fn discard(result: RunResult) {
 /// Turns the exit and the notes into the decision, and that into what becomes of the life.
 fn after(ctx: &TaskContext, result: RunResult, restart: RestartType) -> Next {
     let slot = ctx.slot();
-    let Some(Exit { decision, at }) = slot.end_run(ctx.generation(), told(&result), restart) else {
+    let Some(exit) = slot.end_run(ctx.generation(), told(&result), restart) else {
         discard(result);
-        return Next::GoesOn { at: None };
+        return Next::GoesOn {
+            at: None,
+            open: false,
+        };
+    };
+    let Exit { decision, at, .. } = exit;
+    let goes_on = Next::GoesOn {
+        at: Some(at),
+        open: exit.open,
     };
     if matches!(
         decision.action,
@@ -327,12 +344,11 @@ fn after(ctx: &TaskContext, result: RunResult, restart: RestartType) -> Next {
     ) {
         tracing::warn!(target: "rust_supervisor", path = ctx.path(), %decision, "down");
     }
-    // A restart by hand may have come while the helpers ended.
-    let ended = ctx.slot().look(|look| look.is_ended());
     match decision.action {
-        _ if !ended => {
+        // A restart by hand may have come while the helpers ended.
+        _ if !exit.ended => {
             discard(result);
-            Next::GoesOn { at: Some(at) }
+            goes_on
         }
         RestartAction::Finish => Next::Ends(Ok(())),
         RestartAction::Fail => Next::Ends(Err(result.err().unwrap_or_else(|| {
@@ -347,7 +363,7 @@ fn after(ctx: &TaskContext, result: RunResult, restart: RestartType) -> Next {
         | RestartAction::Quarantine { .. }
         | RestartAction::Stop { .. } => {
             discard(result);
-            Next::GoesOn { at: Some(at) }
+            goes_on
         }
     }
 }

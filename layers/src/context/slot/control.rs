@@ -278,6 +278,11 @@ impl Control {
         matches!(self.phase, Phase::Ended(_))
     }
 
+    /// The life ended, and nobody asked for another.
+    pub(super) fn is_over(&self) -> bool {
+        self.has_ended() && !self.rerun
+    }
+
     pub(super) fn setting<T>(&self, read: impl FnOnce(&ChildSettings) -> Option<T>) -> Option<T> {
         self.settings.as_deref().and_then(read)
     }

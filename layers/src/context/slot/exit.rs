@@ -1,6 +1,7 @@
 use super::{
     super::{RunEnd, blown},
     Slot,
+    admission::Admission,
     control::{Control, End, Hold, Last, Phase},
     stop::after,
 };
@@ -9,10 +10,14 @@ use crate::{
     policy::{ExitFacts, Nanos, RestartAction, RestartDecision, RestartType, decide},
 };
 
-/// How a run's end was decided, and when it was.
+/// How a run's end was decided, when it was, and what it left the slot like.
 pub(crate) struct Exit {
     pub(crate) decision: RestartDecision,
     pub(crate) at: Nanos,
+    /// The life is over.
+    pub(crate) ended: bool,
+    /// The next run may begin.
+    pub(crate) open: bool,
 }
 
 /// The end of a run, the decision, and the end of a life.
@@ -85,12 +90,19 @@ impl Slot {
             control.correlation = 0;
         }
         self.stir(&mut control);
+        let ended = control.is_over();
+        let open = matches!(self.admission(&control), Admission::Open);
         let run = self.run_id(&control);
         drop(control);
         if let Some(owner) = owner {
             owner.decided(run, &decision, correlation);
         }
-        Some(Exit { decision, at: now })
+        Some(Exit {
+            decision,
+            at: now,
+            ended,
+            open,
+        })
     }
 
     /// Leaves the child as the decision says; answers whether that is an event of its own: a wait or a hold

@@ -54,8 +54,14 @@ impl Look<'_> {
         self.control.is_alive()
     }
 
+    /// Nothing of that run is left to be ended.
+    pub(crate) fn is_down(&self, generation: u64) -> bool {
+        self.control.generation != generation
+            || (!self.is_active() && self.control.helpers().is_none())
+    }
+
     pub(crate) fn is_ended(&self) -> bool {
-        self.control.has_ended() && !self.control.rerun
+        self.control.is_over()
     }
 
     /// As `is_active`, without what the run left behind.

@@ -153,6 +153,17 @@ impl Slot {
         self.now().saturating_sub(self.lock().began)
     }
 
+    /// The same, and where to count it, if that was looked up already.
+    pub(crate) fn ran_for_on(&self) -> (Duration, Option<Arc<Meter>>) {
+        let now = self.now();
+        let control = self.lock();
+        let meter = control
+            .history
+            .as_ref()
+            .and_then(|history| history.meter.clone());
+        (now.saturating_sub(control.began), meter)
+    }
+
     /// When the run last showed a sign of life; its beginning, if it has not yet.
     pub(crate) fn last_beat(&self) -> Instant {
         let control = self.lock();
