@@ -317,7 +317,7 @@ impl Scope {
         // this one out comes before or after.
         let children = lock(&self.children);
         let stands = children.live && children.by_instance.contains_key(&child.ctx.instance());
-        let launched = stands && !child.is_leaving() && child.is_over() && admit(&child.gate());
+        let launched = stands && !child.is_leaving() && child.is_over() && admit(child.gate());
         if launched {
             driver::spawn(self, child);
         }
