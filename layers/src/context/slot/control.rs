@@ -185,12 +185,6 @@ impl Control {
         }
     }
 
-    pub(super) fn wake(&mut self) {
-        for waker in self.wakers.drain(..) {
-            waker.wake();
-        }
-    }
-
     /// From here on a cause is known; what has none keeps the one before.
     pub(in crate::context) fn correlate(&mut self, correlation: u64) {
         if correlation != 0 {

@@ -89,7 +89,7 @@ impl Slot {
         if control.hold.is_some() {
             control.correlation = 0;
         }
-        self.stir(&mut control);
+        control.stir();
         let ended = control.is_over();
         let open = matches!(self.admission(&control), Admission::Open);
         let run = self.run_id(&control);
@@ -167,7 +167,7 @@ impl Slot {
             (_, false) => End::Finished,
         });
         control.since = at.unwrap_or_else(|| self.now());
-        self.tell_watchers();
+        control.tell_watchers();
     }
 }
 

@@ -5,7 +5,8 @@ use tokio::time::Instant;
 use super::{
     super::{Grace, HoldReason, LifecycleEvent, StopRequest},
     Slot,
-    control::{Control, Hold, Phase},
+    control::{Hold, Phase},
+    locked::Locked,
     stop::{Stop, after},
 };
 use crate::StopCause;
@@ -18,7 +19,7 @@ impl Slot {
 
     pub(super) fn stop_locked(
         &self,
-        control: &mut Control,
+        control: &mut Locked<'_>,
         cause: StopCause,
         request: &StopRequest,
     ) {
@@ -41,7 +42,7 @@ impl Slot {
                 token.cancel();
             }
         }
-        self.stir(control);
+        control.stir();
     }
 
     pub(crate) fn pause(&self, request: &StopRequest) -> bool {
@@ -79,7 +80,7 @@ impl Slot {
 
     fn held(
         &self,
-        control: &mut Control,
+        control: &mut Locked<'_>,
         step: LifecycleEvent,
         cause: StopCause,
         request: &StopRequest,
@@ -91,7 +92,7 @@ impl Slot {
             self.stop_locked(control, cause, request);
         } else {
             control.correlation = 0;
-            self.stir(control);
+            control.stir();
         }
     }
 
@@ -102,7 +103,7 @@ impl Slot {
         Some(self.release_locked(&mut control))
     }
 
-    pub(super) fn release_locked(&self, control: &mut Control) -> HoldReason {
+    pub(super) fn release_locked(&self, control: &mut Locked<'_>) -> HoldReason {
         let from = match control.hold.take().as_deref() {
             Some(Hold::Quarantined { .. }) => HoldReason::Quarantined,
             _ => HoldReason::Paused,
@@ -113,7 +114,7 @@ impl Slot {
         };
         control.forget_history();
         self.record(control, self.now(), step);
-        self.stir(control);
+        control.stir();
         from
     }
 
@@ -140,7 +141,7 @@ impl Slot {
                 control.rerun |= control.has_ended();
                 control.forget_history();
                 control.since = self.now();
-                self.stir(&mut control);
+                control.stir();
             }
         }
         Some(())
@@ -153,7 +154,7 @@ impl Slot {
         if control.is_alive() {
             self.stop_locked(&mut control, cause, request);
         } else {
-            self.stir(&mut control);
+            control.stir();
         }
         Some((control.drop_at()?, control.grace()))
     }
@@ -165,7 +166,7 @@ impl Slot {
         if held {
             control.cut_backoff();
         }
-        self.stir(&mut control);
+        control.stir();
     }
 
     /// Its group goes on without it: it waits for a sibling that is held.
@@ -174,7 +175,7 @@ impl Slot {
         if control.group_hold {
             control.rare().waits_for = Some(sibling);
             control.since = self.now();
-            self.tell_watchers();
+            control.tell_watchers();
         }
     }
 
@@ -183,7 +184,7 @@ impl Slot {
         if control.is_alive() {
             control.lingering = true;
             control.since = self.now();
-            self.tell_watchers();
+            control.tell_watchers();
         }
     }
 

@@ -8,6 +8,7 @@ mod admission;
 mod control;
 mod exit;
 mod hold;
+mod locked;
 mod look;
 mod notes;
 mod poll_word;
@@ -17,7 +18,7 @@ mod stop;
 mod stop_word;
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicU32, Ordering},
 };
 
@@ -33,6 +34,7 @@ use crate::{StopCause, policy::Nanos};
 pub(crate) use admission::Wait;
 use control::{Control, Phase};
 pub(crate) use exit::Exit;
+use locked::{Locked, Told};
 pub(crate) use look::Look;
 pub(crate) use poll_word::{PollWord, Watch};
 use polls::Polls;
@@ -98,14 +100,12 @@ impl Slot {
 
     /// No code of the user runs with the lock held, save what a layer does in its own memory and settings;
     /// a panic there leaves nothing half done.
-    fn lock(&self) -> MutexGuard<'_, Control> {
-        self.control.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whoever waits for the child to change looks again.
-    fn stir(&self, control: &mut Control) {
-        control.wake();
-        self.changed.notify_waiters();
+    fn lock(&self) -> Locked<'_> {
+        Locked {
+            slot: self,
+            control: Some(self.control.lock().unwrap_or_else(PoisonError::into_inner)),
+            told: Told::Nobody,
+        }
     }
 
     fn record(&self, control: &mut Control, now: Nanos, steps: impl Into<Steps>) {

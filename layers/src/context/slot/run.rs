@@ -12,7 +12,8 @@ use super::{
     super::{LifecycleEvent, ReadinessPolicy, StopRequest},
     Slot,
     admission::Admission,
-    control::{Control, Notes, Phase},
+    control::{Notes, Phase},
+    locked::Locked,
 };
 use crate::{StopCause, policy::Nanos};
 
@@ -47,7 +48,7 @@ impl Slot {
         control.wakers.clear();
         self.word.runs(control.generation);
         self.record(&mut control, now, LifecycleEvent::Starting);
-        self.tell_watchers();
+        control.tell_watchers();
         Some(control.generation)
     }
 
@@ -75,8 +76,7 @@ impl Slot {
             control.first_start = false;
             control.started = control.generation;
         }
-        drop(control);
-        self.tell_watchers();
+        control.tell_watchers();
     }
 
     pub(crate) fn mark_ready(&self, generation: u64) {
@@ -86,7 +86,7 @@ impl Slot {
         }
     }
 
-    fn now_ready(&self, control: &mut Control) {
+    fn now_ready(&self, control: &mut Locked<'_>) {
         if control.phase != Phase::Active || control.ready {
             return;
         }
@@ -99,7 +99,7 @@ impl Slot {
         if control.stop.is_none() {
             control.correlation = 0;
         }
-        self.tell_watchers();
+        control.tell_watchers();
     }
 
     pub(crate) fn heartbeat(&self, generation: u64) {
@@ -130,7 +130,7 @@ impl Slot {
         {
             stop.extend(more);
             // Whoever waits for the old deadline looks again.
-            self.tell_watchers();
+            control.tell_watchers();
         }
     }
 
@@ -224,7 +224,7 @@ impl Slot {
                 self.word.over(generation);
             }
             control.cancel_token();
-            self.changed.notify_waiters();
+            control.stir();
         }
         Some(tracker)
     }
