@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use metrics::Unit;
+use metrics::{SharedString, Unit};
 use supervisor_layers::{
     RestartDecision,
     metric::{Metric, MetricKind, child_label},
@@ -103,15 +103,15 @@ pub(crate) fn count(path: &str, event: &TreeEvent) {
             .increment(1),
         TreeEvent::JournalFailed { .. } => JOURNAL_FAILURES.counter([]).increment(1),
         TreeEvent::AuditFailed { .. } => AUDIT_FAILURES.counter([]).increment(1),
-        TreeEvent::CommandRefused { command, .. } => command_ended(command, "refused"),
+        TreeEvent::CommandRefused { command, .. } => command_ended(command.clone(), "refused"),
         _ => {}
     }
 }
 
 /// A command came to its end: completed, failed or refused.
-pub(crate) fn command_ended(command: &str, outcome: &str) {
+pub(crate) fn command_ended(command: impl Into<SharedString>, outcome: &'static str) {
     COMMANDS
-        .counter([command.to_owned().into(), outcome.to_owned().into()])
+        .counter([command.into(), outcome.into()])
         .increment(1);
 }
 

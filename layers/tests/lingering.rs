@@ -16,16 +16,25 @@ async fn a_thread_that_goes_on_after_its_run_leaves_the_child_lingering_until_it
             async move {
                 let gone = gone.lock().unwrap().take();
                 match gone {
-                    // The run ends at once; its thread does not.
-                    Some(gone) => drop(ctx.spawn_blocking(move || gone.recv())),
+                    // The run ends when its thread has begun: one that has not is never begun.
+                    Some(gone) => {
+                        let (begins, begun) = tokio::sync::oneshot::channel();
+                        let thread = ctx.spawn_blocking(move || {
+                            let _ = begins.send(());
+                            gone.recv()
+                        });
+                        begun.await.unwrap();
+                        drop(thread);
+                    }
                     None => ctx.cancelled().await,
                 }
             }
         }));
     let ctx = TaskContext::detached("probe");
     let life = tokio::spawn(child.run(ctx.clone()));
-    tokio::task::yield_now().await;
-    assert_eq!(ctx.gate().status(), ChildStatus::Stopping { cause: None });
+    while ctx.gate().status() != (ChildStatus::Stopping { cause: None }) {
+        tokio::task::yield_now().await;
+    }
     tokio::time::advance(secs(2)).await;
     assert_eq!(ctx.gate().status(), ChildStatus::Lingering);
     assert_eq!(ctx.snapshot().generation, 1);

@@ -34,11 +34,11 @@ async fn failure(run: Running) -> TaskFailure {
 }
 
 /// An owner that wants nothing.
-struct Nobody;
+struct Nobody(Instant);
 
 impl Owner for Nobody {
-    fn origin(&self) -> tokio::time::Instant {
-        tokio::time::Instant::now()
+    fn origin(&self) -> Instant {
+        self.0
     }
 
     fn record(
@@ -69,7 +69,7 @@ async fn explicit(layer: WatchdogLayer, child: impl TaskFactory) -> (TaskContext
         ..ContextSpec::default()
     };
     let child = ServiceBuilder::new().watchdog(layer).service(child);
-    let ctx = TaskContext::supervised("/probe".into(), Arc::new(Nobody), spec);
+    let ctx = TaskContext::supervised("/probe".into(), Arc::new(Nobody(Instant::now())), spec);
     let NextRun::Run(ctx) = within(ctx.gate().next_run()).await else {
         panic!("nothing holds it")
     };

@@ -102,10 +102,10 @@ pub struct AuditedCommand {
 }
 
 impl AuditedCommand {
-    pub(crate) fn new(command: &'static str, path: &SupervisorPath, by: &CommandMeta) -> Self {
+    pub(crate) fn new(command: &Arc<str>, path: &SupervisorPath, by: &CommandMeta) -> Self {
         let (requested_by, reason) = by.shared();
         Self {
-            command: command.into(),
+            command: command.clone(),
             path: path.clone(),
             requested_by,
             reason,

@@ -1,6 +1,6 @@
-use std::{future::Future, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc};
 
-use supervisor_layers::{HoldReason, TaskContext, context::StopRequest};
+use supervisor_layers::{Gate, HoldReason, context::StopRequest};
 use tracing::Instrument;
 
 use super::{Change, CommandMeta, CommandOutcome, SupervisorHandle, order::Order};
@@ -53,7 +53,7 @@ impl SupervisorHandle {
             scope,
             |scope, correlation| async move {
                 let added = scope.add(child, correlation).await?;
-                Ok((added.ctx.clone(), Change::Done))
+                Ok((added.gate().clone(), Change::Done))
             },
         )
         .await
@@ -80,7 +80,7 @@ impl SupervisorHandle {
                     (true, true) => Change::Done,
                     (false, true) => Change::AlreadySo,
                 };
-                Ok((child.ctx.clone(), change))
+                Ok((child.gate().clone(), change))
             },
         )
         .await
@@ -117,7 +117,7 @@ impl SupervisorHandle {
                     Scaled::AlreadySo => Change::AlreadySo,
                     Scaled::Lingering => Change::Lingering,
                 };
-                Ok((child.ctx.clone(), change))
+                Ok((child.gate().clone(), change))
             },
         )
         .await
@@ -150,7 +150,7 @@ impl SupervisorHandle {
                 let ended = scope.settle(&child, generation).await;
                 if !ended {
                     gate.mark_lingering();
-                    return Ok((child.ctx.clone(), Change::Lingering));
+                    return Ok((child.gate().clone(), Change::Lingering));
                 }
                 // A temporary child may have run again and be gone.
                 if !scope.revive(&child) && gate.generation() == generation {
@@ -161,7 +161,7 @@ impl SupervisorHandle {
                     });
                 }
                 match gate.ran_again(generation).await {
-                    Ok(_) => Ok((child.ctx.clone(), Change::Done)),
+                    Ok(_) => Ok((child.gate().clone(), Change::Done)),
                     Err(_) => Err(not_applicable("restart_child", &child)),
                 }
             },
@@ -275,7 +275,7 @@ impl SupervisorHandle {
                     None => Change::AlreadySo,
                 };
                 scope.revive(&child);
-                Ok((child.ctx.clone(), change))
+                Ok((child.gate().clone(), change))
             },
         )
         .await
@@ -286,14 +286,14 @@ impl SupervisorHandle {
         path: SupervisorPath,
         by: &CommandMeta,
     ) -> Result<CommandOutcome, SupervisorError> {
-        let root = Ok(self.shared().root.gate.context());
+        let root = Ok(self.shared().root.gate.clone());
         self.command(
             "resume_child",
             path,
             by,
             root,
             |root, correlation| async move {
-                let change = match root.gate().release_with(correlation) {
+                let change = match root.release_with(correlation) {
                     Some(_) => Change::Done,
                     None => Change::AlreadySo,
                 };
@@ -357,7 +357,7 @@ impl SupervisorHandle {
     ) -> Result<CommandOutcome, SupervisorError>
     where
         F: FnOnce(Target, u64) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<(TaskContext, Change), SupervisorError>> + Send + 'static,
+        Fut: Future<Output = Result<(Gate, Change), SupervisorError>> + Send + 'static,
     {
         let target = self.target(&path);
         self.command(command, path, by, target, carry_out).await
@@ -375,7 +375,7 @@ impl SupervisorHandle {
     where
         T: Send + 'static,
         F: FnOnce(T, u64) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<(TaskContext, Change), SupervisorError>> + Send + 'static,
+        Fut: Future<Output = Result<(Gate, Change), SupervisorError>> + Send + 'static,
     {
         // An answer that comes at once, before anything of the tree's is touched.
         let admitted = if self.tree().is_closing() {
@@ -388,12 +388,7 @@ impl SupervisorHandle {
                 capacity: self.shared().capacity,
             })
         };
-        let order = Order {
-            tree: self.tree().clone(),
-            command,
-            path,
-            by: by.clone(),
-        };
+        let order = Order::new(self.tree(), command, path, by);
         let (permit, target) = match admitted.and_then(|permit| Ok((permit, target?))) {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -406,20 +401,23 @@ impl SupervisorHandle {
         let task = async move {
             let (accepted, correlation) = order.accepted().await?;
             let carried_out = carry_out(target, correlation).await;
-            let result = carried_out.map(|(child, change)| CommandOutcome {
+            let result = carried_out.map(|(gate, change)| CommandOutcome {
                 command,
-                instance: child.instance(),
-                generation: child.gate().generation(),
-                status: child.gate().status().to_string(),
+                instance: gate.instance(),
+                generation: gate.generation(),
+                status: gate.status().to_string(),
                 change,
-                path: SupervisorPath::from(child.path()),
+                path: SupervisorPath::of(gate.path().clone()),
             });
             order.completed(&result, accepted, correlation).await;
             drop((permit, handle));
             result
         };
-        let task = tokio::spawn(task.in_current_span());
-        task.await.unwrap_or(Err(SupervisorError::ShuttingDown))
+        // Boxed, as a task's future is moved from place to place before it is where it stays.
+        let task: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(task.in_current_span());
+        tokio::spawn(task)
+            .await
+            .unwrap_or(Err(SupervisorError::ShuttingDown))
     }
 }
 
@@ -434,12 +432,12 @@ async fn settled(
     child: &Arc<Child>,
     generation: u64,
     change: Change,
-) -> (TaskContext, Change) {
+) -> (Gate, Change) {
     if scope.settle(child, generation).await {
-        return (child.ctx.clone(), change);
+        return (child.gate().clone(), change);
     }
     child.gate().mark_lingering();
-    (child.ctx.clone(), Change::Lingering)
+    (child.gate().clone(), Change::Lingering)
 }
 
 fn not_applicable(command: &'static str, child: &Child) -> SupervisorError {

@@ -271,7 +271,7 @@ impl SupervisorHandle {
             children: std::collections::BTreeMap::new(),
             degraded: Vec::new(),
         };
-        health.note(SupervisorPath::root(), &self.shared.root.gate.context());
+        health.note(SupervisorPath::root(), &self.shared.root.gate);
         examine(self.scope(), &mut health);
         for child in self.tree().lingering() {
             health.degraded.push((
@@ -346,12 +346,7 @@ impl SupervisorHandle {
         if self.tree().is_closing() {
             return Err(SupervisorError::ShuttingDown);
         }
-        let order = Order {
-            tree: self.tree().clone(),
-            command: "shutdown",
-            path: SupervisorPath::root(),
-            by: by.clone(),
-        };
+        let order = Order::new(self.tree(), "shutdown", SupervisorPath::root(), by);
         let (accepted, correlation) = order.accepted().await?;
         let already = self.shared.stopped.swap(true, Ordering::AcqRel);
         let report = RuntimeExitReport {
@@ -364,7 +359,7 @@ impl SupervisorHandle {
         let outcome = CommandOutcome {
             command: "shutdown",
             path: SupervisorPath::root(),
-            instance: root.context().instance(),
+            instance: root.instance(),
             generation: root.generation(),
             change: match already {
                 true => Change::AlreadySo,
@@ -388,7 +383,7 @@ impl SupervisorHandle {
     fn nearest(&self, path: &SupervisorPath) -> Option<SupervisorPath> {
         fn visit(scope: &Scope, path: &str, best: &mut Option<(f64, SupervisorPath)>) {
             for child in scope.children() {
-                let near = strsim::jaro_winkler(path, child.ctx.path());
+                let near = strsim::jaro_winkler(path, child.gate().path());
                 if near > best.as_ref().map_or(0.8, |(near, _)| *near) {
                     *best = Some((near, child.path()));
                 }
@@ -407,7 +402,7 @@ fn examine(scope: &Scope, health: &mut Health) {
     for child in scope.children() {
         let status = child.gate().status();
         *health.children.entry(status.as_str()).or_default() += 1;
-        health.note(child.path(), &child.ctx);
+        health.note(child.path(), child.gate());
         if let Some(scope) = child.scope() {
             examine(scope, health);
         }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use supervisor_layers::{ChildStatus, TaskContext};
+use supervisor_layers::{ChildStatus, Gate};
 
 use crate::spec::SupervisorPath;
 
@@ -18,8 +18,8 @@ pub struct Health {
 
 impl Health {
     /// Notes for what reasons a child is not well, if it is not.
-    pub(super) fn note(&mut self, path: SupervisorPath, ctx: &TaskContext) {
-        let snapshot = ctx.snapshot();
+    pub(super) fn note(&mut self, path: SupervisorPath, gate: &Gate) {
+        let snapshot = gate.snapshot();
         let status = snapshot.status.to_string();
         let why = match snapshot.status {
             ChildStatus::Failed | ChildStatus::Aborted | ChildStatus::Lingering => {

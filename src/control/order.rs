@@ -12,13 +12,30 @@ use crate::{
 
 /// A command on its way: what is told of it, in the audit first and then among the events.
 pub(super) struct Order {
-    pub(super) tree: Arc<Tree>,
-    pub(super) command: &'static str,
-    pub(super) path: SupervisorPath,
-    pub(super) by: CommandMeta,
+    tree: Arc<Tree>,
+    command: &'static str,
+    /// The same, as what is told of it shares it.
+    name: Arc<str>,
+    path: SupervisorPath,
+    by: CommandMeta,
 }
 
 impl Order {
+    pub(super) fn new(
+        tree: &Arc<Tree>,
+        command: &'static str,
+        path: SupervisorPath,
+        by: &CommandMeta,
+    ) -> Self {
+        Self {
+            tree: tree.clone(),
+            command,
+            name: command.into(),
+            path,
+            by: by.clone(),
+        }
+    }
+
     /// It is about to be carried out, unless that cannot be recorded. The number of the record, and what the
     /// events that follow carry.
     pub(super) async fn accepted(&self) -> Result<(u64, u64), SupervisorError> {
@@ -41,7 +58,7 @@ impl Order {
                 }
             }
         };
-        let correlation = self.tree.accepted(self.command, &self.path, &self.by);
+        let correlation = self.tree.accepted(&self.name, &self.path, &self.by);
         Ok((accepted, correlation))
     }
 
@@ -92,11 +109,11 @@ impl Order {
             metrics::command_ended(self.command, ended);
         }
         self.tree
-            .completed(self.command, &self.path, words, correlation);
+            .completed(&self.name, &self.path, words, correlation);
     }
 
     fn audited(&self) -> AuditedCommand {
-        AuditedCommand::new(self.command, &self.path, &self.by)
+        AuditedCommand::new(&self.name, &self.path, &self.by)
     }
 
     fn refusal(&self, error: &SupervisorError, accepted: Option<u64>) -> AuditEntry {
@@ -110,7 +127,7 @@ impl Order {
     fn record_refusal(&self, error: &SupervisorError) {
         let (requested_by, reason) = self.by.shared();
         let event = TreeEvent::CommandRefused {
-            command: self.command.into(),
+            command: self.name.clone(),
             requested_by,
             reason,
             error: error.to_string().into(),

@@ -41,10 +41,15 @@ impl fmt::Display for CommandOutcome {
             Change::AlreadySo => "was so already",
             Change::Lingering => "done, but its run cannot be ended and goes on",
         };
-        write!(
-            f,
-            "{} {}: {change}; {}",
-            self.command, self.path, self.status
-        )
+        let words = [
+            self.command,
+            " ",
+            self.path.as_str(),
+            ": ",
+            change,
+            "; ",
+            &self.status,
+        ];
+        words.into_iter().try_for_each(|word| f.write_str(word))
     }
 }

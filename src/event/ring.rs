@@ -26,7 +26,7 @@ use super::{
     records::{Record, Records},
 };
 use crate::spec::SupervisorPath;
-use crate::sync::lock;
+use crate::sync::{Apart, lock};
 
 /// The tree's memory: the last records, under one sequence.
 ///
@@ -46,11 +46,6 @@ pub(crate) struct Ring {
     /// How many wait for it to grow.
     waiting: AtomicUsize,
 }
-
-/// On cache lines of its own.
-#[derive(Default)]
-#[repr(align(128))]
-struct Apart<T>(T);
 
 /// What is known of the last event.
 struct Last {

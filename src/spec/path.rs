@@ -1,4 +1,9 @@
-use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+use std::{
+    borrow::Borrow,
+    fmt,
+    str::FromStr,
+    sync::{Arc, LazyLock},
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,13 +26,14 @@ pub struct SupervisorPath(Arc<str>);
 impl SupervisorPath {
     /// The root supervisor.
     pub fn root() -> Self {
-        Self("/".into())
+        static ROOT: LazyLock<Arc<str>> = LazyLock::new(|| "/".into());
+        Self(ROOT.clone())
     }
 
     /// The child of that name under this path.
     pub fn child(&self, id: &str) -> Self {
         let parent = if self.is_root() { "" } else { &*self.0 };
-        Self(format!("{parent}/{id}").into())
+        Self([parent, "/", id].concat().into())
     }
 
     /// Whether a path is this one or stands below it.
@@ -84,7 +90,7 @@ impl SupervisorPath {
 impl From<&str> for SupervisorPath {
     fn from(path: &str) -> Self {
         let trimmed = path.trim_matches('/');
-        Self(format!("/{trimmed}").into())
+        Self(["/", trimmed].concat().into())
     }
 }
 

@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Serialize, Serializer};
 use supervisor_layers::{
-    ChildSettings, ChildStatus, Gate, RestartDecision, StopCause, TaskContext, TaskExit,
+    ChildSettings, ChildStatus, Gate, RestartDecision, StopCause, TaskExit,
     context::{Helper, PollStatistics},
     policy::FuseReading,
     serde_millis,
@@ -136,7 +136,7 @@ impl NodeState {
                 .scope()
                 .map(|scope| children(scope))
                 .unwrap_or_default(),
-            ..Self::of_context(child.path(), &child.ctx)
+            ..Self::of_gate(child.path(), child.gate())
         }
     }
 
@@ -144,13 +144,13 @@ impl NodeState {
         Self {
             supervisor: Some(SupervisorNode::of(scope)),
             children: children(scope),
-            ..Self::of_context(SupervisorPath::root(), &root.context())
+            ..Self::of_gate(SupervisorPath::root(), root)
         }
     }
 
     /// What the slot knows.
-    fn of_context(path: SupervisorPath, ctx: &TaskContext) -> Self {
-        let snapshot = ctx.snapshot();
+    fn of_gate(path: SupervisorPath, gate: &Gate) -> Self {
+        let snapshot = gate.snapshot();
         let restarts = snapshot.restarts();
         let (reason, until) = match &snapshot.status {
             ChildStatus::Quarantined { reason, until } => (Some(reason.clone()), *until),
@@ -162,7 +162,7 @@ impl NodeState {
         Self {
             id: path.id().to_owned(),
             path,
-            instance: ctx.instance(),
+            instance: gate.instance(),
             reason,
             remaining: until.map(|until| until.saturating_duration_since(Instant::now())),
             status: snapshot.status,

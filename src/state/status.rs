@@ -31,7 +31,7 @@ pub(crate) fn below(scope: &Arc<Scope>) -> Vec<NodeStatus> {
             for child in children {
                 statuses.push(NodeStatus {
                     path: child.path(),
-                    status: child.ctx.status(),
+                    status: child.gate().status(),
                 });
                 scopes.extend(child.scope().cloned());
             }

@@ -175,9 +175,9 @@ impl Scope {
     }
 
     fn group_of(&self, failed: &Child) -> Vec<Arc<Child>> {
-        let in_group = strategy::group(self.strategy, failed.ctx.instance());
+        let in_group = strategy::group(self.strategy, failed.gate().instance());
         let mut children = self.children();
-        children.retain(|child| in_group(child.ctx.instance()));
+        children.retain(|child| in_group(child.gate().instance()));
         children
     }
 
@@ -199,7 +199,7 @@ impl Scope {
                     return Err(self.core.exceeded(failed.gate().correlation()));
                 }
                 self.core.acts_because(failed.gate().correlation());
-                let in_group = strategy::group(self.strategy, failed.ctx.instance());
+                let in_group = strategy::group(self.strategy, failed.gate().instance());
                 let mut group = self.group_of(&failed);
                 delay = delay.saturating_sub(since.elapsed()).max(own_delay);
                 since = Instant::now();
@@ -208,10 +208,10 @@ impl Scope {
                 self.stop_group(&group).await;
                 // Members that failed before they could be stopped start again with the others, and so do
                 // those that came meanwhile and failed already.
-                let last = group.last().map(|child| child.ctx.instance());
+                let last = group.last().map(|child| child.gate().instance());
                 let mut later = self.group_of(&failed);
                 later.retain(|child| {
-                    Some(child.ctx.instance()) > last && child.gate().waits_for_group()
+                    Some(child.gate().instance()) > last && child.gate().waits_for_group()
                 });
                 group.extend(later);
                 let longest = group.iter().filter_map(|child| child.regroup()).max();
@@ -222,7 +222,7 @@ impl Scope {
                 since = Instant::now();
                 // A child that was added meanwhile may fail before all that stand before it have started.
                 members.retain(|child| {
-                    !in_group(child.ctx.instance()) && child.gate().waits_for_group()
+                    !in_group(child.gate().instance()) && child.gate().waits_for_group()
                 });
                 members.extend(group);
             }

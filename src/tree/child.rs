@@ -23,7 +23,7 @@ use crate::{
 
 /// A child that was added: its declaration, its slot, and its task while it has one.
 pub(crate) struct Child {
-    pub(crate) ctx: TaskContext,
+    gate: Gate,
     /// Its level in the declared start order; a child that was added has none.
     pub(super) level: Option<u32>,
     pub(crate) kind: ChildKind,
@@ -161,7 +161,7 @@ impl Child {
             },
         };
         Arc::new(Self {
-            ctx: TaskContext::supervised(path.shared(), core.clone(), spec),
+            gate: TaskContext::supervised(path.shared(), core.clone(), spec).gate(),
             level,
             kind,
             significant: as_child.significant,
@@ -186,7 +186,7 @@ impl Child {
     }
 
     pub(crate) fn path(&self) -> SupervisorPath {
-        SupervisorPath::of(self.ctx.shared_path().clone())
+        SupervisorPath::of(self.gate.path().clone())
     }
 
     /// The siblings that have to have started before it does.
@@ -199,7 +199,7 @@ impl Child {
     }
 
     pub(crate) fn gate(&self) -> &Gate {
-        self.ctx.as_gate()
+        &self.gate
     }
 
     pub(crate) fn scope(&self) -> Option<&Arc<Scope>> {
@@ -391,7 +391,7 @@ impl Child {
 impl fmt::Debug for Child {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Child")
-            .field("ctx", &self.ctx)
+            .field("gate", &self.gate)
             .field("over", &self.is_over())
             .finish_non_exhaustive()
     }

@@ -19,7 +19,7 @@ use crate::{
     event::{Origin, TreeEvent},
     metrics,
     spec::SupervisorPath,
-    sync::lock,
+    sync::{Apart, lock},
 };
 
 /// What a supervisor's children know of it: where to record, whether a restart may pass, whom to tell.
@@ -29,7 +29,7 @@ pub(crate) struct ScopeCore {
     pub(super) path: SupervisorPath,
     pub(crate) tree: Arc<Tree>,
     limit: FuseLimit,
-    intensity: Mutex<SlidingLog>,
+    intensity: Apart<Mutex<SlidingLog>>,
     notices: Mutex<VecDeque<Notice>>,
     noticed: Notify,
     /// What the supervisor does now is a consequence of; 0 for nothing.
@@ -68,7 +68,7 @@ impl ScopeCore {
             path,
             tree,
             limit,
-            intensity: Mutex::default(),
+            intensity: Apart::default(),
             notices: Mutex::default(),
             noticed: Notify::new(),
             cause: AtomicU64::new(0),
@@ -143,16 +143,16 @@ impl ScopeCore {
 
     /// A new life of the supervisor counts anew.
     pub(super) fn reset_intensity(&self) {
-        lock(&self.intensity).clear();
+        lock(&self.intensity.0).clear();
     }
 
     /// Counts one restart; `false` is one too many.
     pub(super) fn charge_intensity(&self, now: Nanos) -> bool {
-        !lock(&self.intensity).charge(self.limit, now).blown
+        !lock(&self.intensity.0).charge(self.limit, now).blown
     }
 
     pub(crate) fn intensity(&self) -> FuseReading {
-        let used = lock(&self.intensity).used(self.limit, self.tree.journal.now());
+        let used = lock(&self.intensity.0).used(self.limit, self.tree.journal.now());
         FuseReading {
             used,
             limit: self.limit,

@@ -11,8 +11,10 @@ impl Scope {
         on.into_iter().find(|on| {
             let gate = on.gate();
             let in_group = |on: &Child| {
-                let instance = on.ctx.instance();
-                group.iter().any(|member| member.ctx.instance() == instance)
+                let instance = on.gate().instance();
+                group
+                    .iter()
+                    .any(|member| member.gate().instance() == instance)
             };
             // Those of the same group have been waited for already.
             gate.is_held() || gate.waits_for().is_some() || (gate.is_coming() && !in_group(on))

@@ -324,9 +324,9 @@ fn reconcile(scope: &Arc<Scope>, began: Instant) -> ShutdownResult {
     let (root, correlation) = (SupervisorPath::root(), tree.correlation());
     if correlation != 0 {
         let words: Arc<str> = result.to_string().into();
-        tree.completed("shutdown_tree", &root, words.clone(), correlation);
+        tree.completed(&Tree::SHUTDOWN.into(), &root, words.clone(), correlation);
         if tree.counted {
-            metrics::command_ended("shutdown_tree", "completed");
+            metrics::command_ended(Tree::SHUTDOWN, "completed");
         }
         if let Some(by) = tree.requested() {
             tree.audit_shutdown(&by, Change::Done, &words, Some(correlation));
@@ -358,7 +358,7 @@ fn account_child(tree: &Tree, child: &super::Child, count: &mut ShutdownReconcil
         return;
     }
     let now = tree.journal.uptime();
-    let helpers = child.ctx.snapshot().helpers;
+    let helpers = child.gate().snapshot().helpers;
     count.tasks_alive += usize::from(!child.is_over());
     count.helpers_alive += helpers.len();
     count.stragglers.push(Straggler {

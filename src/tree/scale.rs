@@ -116,8 +116,8 @@ impl Scope {
     /// Its replicas by index. What has no index for a name is none.
     fn by_index(&self) -> BTreeMap<usize, Arc<Child>> {
         let index = |child: &Arc<Child>| {
-            let index: usize = child.ctx.id().parse().ok()?;
-            (index.to_string() == child.ctx.id()).then_some(index)
+            let index: usize = child.gate().id().parse().ok()?;
+            (index.to_string() == child.gate().id()).then_some(index)
         };
         let children = self.children().into_iter();
         children

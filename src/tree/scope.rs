@@ -162,7 +162,7 @@ impl Scope {
             let scope = below.as_deref().unwrap_or(self);
             let Some((id, rest)) = path.split_once('/') else {
                 let children = lock(&scope.children);
-                return Some(children.by_name(path)?.ctx.status());
+                return Some(children.by_name(path)?.gate().status());
             };
             below = Some(scope.child(id)?.scope()?.clone());
             path = rest;
@@ -240,12 +240,10 @@ impl Scope {
         coming: Coming,
         correlation: u64,
     ) -> Result<Arc<Child>, SupervisorError> {
-        let path = self.path().child(member.id());
         check_id(member.id()).map_err(|source| SupervisorError::InvalidId {
             parent: self.path().clone(),
             source,
         })?;
-        let depends_on = member.depends_on().to_vec();
         let place = Place {
             core: &self.core,
             strategy: self.strategy,
@@ -272,12 +270,14 @@ impl Scope {
             return Err(self.not_dynamic(format!("its child_limit of {limit} is reached")));
         }
         if children.by_name.contains(member.id()) {
-            return Err(SupervisorError::DuplicateId { path });
+            return Err(SupervisorError::DuplicateId {
+                path: self.path().child(member.id()),
+            });
         }
-        for on in &depends_on {
+        for on in member.depends_on() {
             let reason = match children.by_name(on) {
                 None => "there is no such sibling",
-                Some(sibling) if children.depends_on(sibling, path.id()) => {
+                Some(sibling) if children.depends_on(sibling, member.id()) => {
                     "they would depend on each other in a circle"
                 }
                 Some(sibling) if sibling.is_leaving() => "it is being removed",
@@ -287,7 +287,7 @@ impl Scope {
                 Some(_) => continue,
             };
             return Err(SupervisorError::InvalidDependency {
-                path,
+                path: self.path().child(member.id()),
                 on: on.clone(),
                 reason,
             });
@@ -316,7 +316,7 @@ impl Scope {
         // With the children locked, so that nobody else does the same, and whoever ends them all or takes
         // this one out comes before or after.
         let children = lock(&self.children);
-        let stands = children.live && children.by_instance.contains_key(&child.ctx.instance());
+        let stands = children.live && children.by_instance.contains_key(&child.gate().instance());
         let launched = stands && !child.is_leaving() && child.is_over() && admit(child.gate());
         if launched {
             driver::spawn(self, child);
@@ -330,7 +330,7 @@ impl Scope {
         if child.is_leaving() {
             return Ok(false);
         }
-        let dependants = children.dependants(child.ctx.id());
+        let dependants = children.dependants(child.gate().id());
         if !dependants.is_empty() {
             return Err(SupervisorError::HasDependants {
                 path: child.path(),
@@ -431,19 +431,19 @@ struct ById(Arc<Child>);
 
 impl Borrow<str> for ById {
     fn borrow(&self) -> &str {
-        self.0.ctx.id()
+        self.0.gate().id()
     }
 }
 
 impl Hash for ById {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.ctx.id().hash(state);
+        self.0.gate().id().hash(state);
     }
 }
 
 impl PartialEq for ById {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ctx.id() == other.0.ctx.id()
+        self.0.gate().id() == other.0.gate().id()
     }
 }
 
@@ -462,7 +462,7 @@ impl Children {
         // All at once, which fills the nodes.
         all.by_instance = children
             .into_iter()
-            .map(|child| (child.ctx.instance(), child))
+            .map(|child| (child.gate().instance(), child))
             .collect();
         all
     }
@@ -473,7 +473,7 @@ impl Children {
 
     fn insert(&mut self, child: Arc<Child>) {
         self.name(&child);
-        self.by_instance.insert(child.ctx.instance(), child);
+        self.by_instance.insert(child.gate().instance(), child);
     }
 
     fn name(&mut self, child: &Arc<Child>) {
@@ -503,10 +503,10 @@ impl Children {
     }
 
     fn remove(&mut self, child: &Child) -> bool {
-        if self.by_instance.remove(&child.ctx.instance()).is_none() {
+        if self.by_instance.remove(&child.gate().instance()).is_none() {
             return false;
         }
-        self.by_name.remove(child.ctx.id());
+        self.by_name.remove(child.gate().id());
         for on in child.depends_on() {
             if let Some(count) = self.depended_on.get_mut(on) {
                 *count -= 1;

@@ -20,7 +20,7 @@ use crate::{
     metrics,
     shutdown::{ChildShutdown, ChildShutdownStatus, ShutdownStage},
     spec::{Stack, SupervisorPath, SupervisorSpec},
-    sync::lock,
+    sync::{Apart, lock},
 };
 
 /// What all supervisors of one tree share.
@@ -46,7 +46,7 @@ pub(crate) struct Tree {
     /// The command that the shutdown is a consequence of.
     correlation: AtomicU64,
     budget: watch::Sender<Option<Instant>>,
-    ended: Mutex<Vec<ChildShutdown>>,
+    ended: Apart<Mutex<Vec<ChildShutdown>>>,
     /// Removed children whose run could not be ended; none once the tree has ended.
     lingering: Mutex<Option<Vec<Arc<Child>>>>,
     first_failure: Mutex<Option<(SupervisorPath, String)>>,
@@ -54,6 +54,9 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
+    /// What the command to shut down is called.
+    pub(super) const SHUTDOWN: &str = "shutdown_tree";
+
     pub(crate) fn new(spec: &SupervisorSpec) -> Arc<Self> {
         let settings = &spec.tree;
         let journal = Ring::new(
@@ -84,7 +87,7 @@ impl Tree {
             requested: Mutex::default(),
             correlation: AtomicU64::new(0),
             budget: watch::Sender::new(None),
-            ended: Mutex::default(),
+            ended: Apart::default(),
             lingering: Mutex::new(Some(Vec::new())),
             first_failure: Mutex::default(),
             gave_up: Mutex::default(),
@@ -129,11 +132,11 @@ impl Tree {
         *lock(&self.asked_at) = Some(Instant::now());
         self.limit(after(Instant::now(), self.total_timeout));
         if let Some(by) = by {
-            let root = SupervisorPath::root();
+            let (root, command) = (SupervisorPath::root(), Self::SHUTDOWN.into());
             self.tell_audit(|| AuditEntry::CommandAccepted {
-                command: AuditedCommand::new("shutdown_tree", &root, by),
+                command: AuditedCommand::new(&command, &root, by),
             });
-            let correlation = self.accepted("shutdown_tree", &root, by);
+            let correlation = self.accepted(&command, &root, by);
             self.correlation.store(correlation, Ordering::Release);
         }
         self.record_stage(ShutdownStage::RequestStop);
@@ -158,7 +161,7 @@ impl Tree {
         correlation_id: Option<u64>,
     ) {
         self.tell_audit(|| AuditEntry::CommandCompleted {
-            command: AuditedCommand::new("shutdown_tree", &SupervisorPath::root(), by),
+            command: AuditedCommand::new(&Self::SHUTDOWN.into(), &SupervisorPath::root(), by),
             accepted: None,
             change,
             outcome: outcome.into(),
@@ -302,7 +305,7 @@ impl Tree {
         };
         let event = TreeEvent::ChildShutdown { status };
         self.tell(child, last.generation, event, now, self.correlation());
-        lock(&self.ended).push(ChildShutdown {
+        lock(&self.ended.0).push(ChildShutdown {
             path: child.path(),
             generation: last.generation,
             status,
@@ -312,7 +315,7 @@ impl Tree {
 
     /// How the children took the shutdown, in the order in which they ended.
     pub(super) fn take_shutdowns(&self) -> Vec<ChildShutdown> {
-        std::mem::take(&mut lock(&self.ended))
+        std::mem::take(&mut lock(&self.ended.0))
     }
 
     pub(super) fn note_lingering(&self, child: &Arc<Child>) {
@@ -355,8 +358,8 @@ impl Tree {
 
     fn tell(&self, child: &Child, generation: u64, event: TreeEvent, at: Nanos, correlation: u64) {
         let origin = Origin {
-            path: child.ctx.shared_path(),
-            instance: child.ctx.instance(),
+            path: child.gate().path(),
+            instance: child.gate().instance(),
             generation,
             attempt: 0,
         };
@@ -366,13 +369,13 @@ impl Tree {
     /// Records that a command came in; its sequence ties the consequences to it.
     pub(crate) fn accepted(
         &self,
-        command: &'static str,
+        command: &Arc<str>,
         path: &SupervisorPath,
         by: &CommandMeta,
     ) -> u64 {
         let (requested_by, reason) = by.shared();
         let event = TreeEvent::CommandAccepted {
-            command: command.into(),
+            command: command.clone(),
             requested_by,
             reason,
         };
@@ -382,13 +385,13 @@ impl Tree {
     /// Records what came of a command.
     pub(crate) fn completed(
         &self,
-        command: &'static str,
+        command: &Arc<str>,
         path: &SupervisorPath,
         outcome: Arc<str>,
         correlation: u64,
     ) {
         let event = TreeEvent::CommandCompleted {
-            command: command.into(),
+            command: command.clone(),
             outcome,
         };
         self.record(path, event, correlation);

@@ -9,7 +9,9 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{ChildStatus, HoldReason, LastExit, Slot, StopRequest, TaskContext, slot::Look};
+use super::{
+    ChildSnapshot, ChildStatus, HoldReason, LastExit, Slot, StopRequest, TaskContext, slot::Look,
+};
 use crate::{
     FailureKind, StopCause, TaskExit, TaskFailure,
     policy::{RestartDecision, RestartType},
@@ -75,6 +77,26 @@ impl Gate {
 
     pub(super) fn slot(&self) -> &Arc<Slot> {
         &self.slot
+    }
+
+    /// The child's name among its siblings.
+    pub fn id(&self) -> &str {
+        self.slot.id()
+    }
+
+    /// Where the child stands in the tree: `/storage/database`.
+    pub fn path(&self) -> &Arc<str> {
+        self.slot.path()
+    }
+
+    /// Which addition of the child this is; a name that was removed and added again has a new one.
+    pub fn instance(&self) -> u64 {
+        self.slot.instance()
+    }
+
+    /// All there is to see of the child.
+    pub fn snapshot(&self) -> ChildSnapshot {
+        self.slot.snapshot()
     }
 
     /// Stops the child and keeps it down until released. `false` if it was held already.

@@ -115,8 +115,7 @@ impl TaskContext {
 
     /// The child's name among its siblings.
     pub fn id(&self) -> &str {
-        let path = self.path();
-        path.rsplit_once('/').map_or(path, |(_, id)| id)
+        self.slot().id()
     }
 
     /// Where the child stands in the tree: `/storage/database`.

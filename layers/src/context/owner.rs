@@ -38,7 +38,8 @@ pub struct Recorded {
 /// its own tells while that task cannot. None of these may block, and none may call back into the
 /// child's context except [`decided`](Self::decided): the others are called with the child's slot locked.
 pub trait Owner: Any + Send + Sync {
-    /// From when on its children's times are counted: no later than the first of them was made.
+    /// From when on its children's times are counted: no later than the first of them was made, and always the
+    /// same.
     fn origin(&self) -> Instant;
 
     /// What happened to a child at once. `correlation` is 0 where nothing caused it yet.

@@ -4,7 +4,7 @@
 use std::{
     future::Future,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, OnceLock,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     task::{Context, Poll},
@@ -72,6 +72,7 @@ impl<F: FnMut()> Drop for OnDrop<F> {
 /// A supervisor that writes down what it is told.
 #[derive(Default)]
 pub struct Recorder {
+    origin: OnceLock<tokio::time::Instant>,
     steps: Mutex<Vec<(u64, LifecycleEvent)>>,
     decisions: Mutex<Vec<RestartDecision>>,
     correlations: Mutex<Vec<u64>>,
@@ -120,7 +121,7 @@ impl Recorder {
 
 impl Owner for Recorder {
     fn origin(&self) -> tokio::time::Instant {
-        tokio::time::Instant::now()
+        *self.origin.get_or_init(tokio::time::Instant::now)
     }
 
     fn record(

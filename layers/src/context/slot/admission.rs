@@ -29,7 +29,7 @@ impl Slot {
         if let Some(cause) = control.end {
             return Admission::End(cause);
         }
-        if self.owner.as_ref().is_some_and(|owner| owner.is_closing()) {
+        if self.owner().is_some_and(|owner| owner.is_closing()) {
             return Admission::End(StopCause::Shutdown);
         }
         let parked = match control.phase {
@@ -115,7 +115,7 @@ impl Slot {
 
     /// Takes over the run a context was made for, if it has just begun and may go on.
     pub(crate) fn adopt(&self, generation: u64) -> bool {
-        let control = self.lock();
+        let control = self.peek();
         control.runs(generation) && control.stop.is_none()
     }
 

@@ -61,7 +61,7 @@ impl Slot {
             quarantine: notes.quarantine,
             grouped: control.grouped,
         };
-        let owner = self.owner.as_ref();
+        let owner = self.owner();
         let decision = decide(&facts, || {
             owner.is_none_or(|owner| owner.admit_restart(now))
         });

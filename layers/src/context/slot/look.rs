@@ -17,7 +17,7 @@ pub(crate) struct Look<'a> {
 
 impl Slot {
     pub(crate) fn look<T>(&self, f: impl FnOnce(Look<'_>) -> T) -> T {
-        let control = self.lock();
+        let control = self.peek();
         f(Look {
             slot: self,
             control: &control,

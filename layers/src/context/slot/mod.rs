@@ -18,7 +18,7 @@ mod stop;
 mod stop_word;
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU32, Ordering},
 };
 
@@ -45,11 +45,9 @@ use stop_word::StopWord;
 pub(crate) struct Slot {
     path: Arc<str>,
     instance: u64,
-    owner: Option<Arc<dyn Owner>>,
+    home: Home,
     /// The span that the child was created in.
     creator: Option<Box<Span>>,
-    /// From when on its times are counted.
-    origin: Instant,
     word: StopWord,
     poll: PollWord,
     polls: Polls,
@@ -57,6 +55,22 @@ pub(crate) struct Slot {
     /// How many wait for `changed` that are no runs of this child.
     watchers: AtomicU32,
     control: Mutex<Control>,
+}
+
+/// Where a child belongs: nearly all belong to somebody, and count their times as they do.
+enum Home {
+    Tree(Arc<dyn Owner>),
+    Nowhere { origin: Box<Instant> },
+}
+
+impl Home {
+    /// From when on its times are counted.
+    fn origin(&self) -> Instant {
+        match self {
+            Self::Tree(owner) => owner.origin(),
+            Self::Nowhere { origin } => **origin,
+        }
+    }
 }
 
 /// Somebody watches the child.
@@ -78,17 +92,20 @@ impl Drop for Watching<'_> {
 
 impl Slot {
     pub(crate) fn new(path: Arc<str>, owner: Option<Arc<dyn Owner>>, spec: ContextSpec) -> Self {
-        let now = Instant::now();
-        let origin = owner.as_ref().map_or(now, |owner| owner.origin());
-        let added = now.saturating_duration_since(origin).into();
+        let home = match owner {
+            Some(owner) => Home::Tree(owner),
+            None => Home::Nowhere {
+                origin: Box::new(Instant::now()),
+            },
+        };
+        let added = home.origin().elapsed().into();
         Self {
             path,
             instance: spec.instance,
-            owner,
+            home,
             creator: Some(Span::current())
                 .filter(|span| !span.is_none())
                 .map(Box::new),
-            origin,
             word: StopWord::new(spec.generation),
             poll: PollWord::default(),
             polls: Polls::default(),
@@ -100,17 +117,23 @@ impl Slot {
 
     /// No code of the user runs with the lock held, save what a layer does in its own memory and settings;
     /// a panic there leaves nothing half done.
+    #[inline]
     fn lock(&self) -> Locked<'_> {
         Locked {
             slot: self,
-            control: Some(self.control.lock().unwrap_or_else(PoisonError::into_inner)),
+            control: Some(self.peek()),
             told: Told::Nobody,
         }
     }
 
+    /// The same for who changes nothing that others wait for.
+    fn peek(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn record(&self, control: &mut Control, now: Nanos, steps: impl Into<Steps>) {
         control.since = now;
-        if let Some(owner) = &self.owner {
+        if let Some(owner) = self.owner() {
             let recorded =
                 owner.record(self.run_id(control), now, steps.into(), control.correlation);
             control.sequence = recorded.sequence;
@@ -127,6 +150,10 @@ impl Slot {
         }
     }
 
+    pub(crate) fn id(&self) -> &str {
+        self.path.rsplit_once('/').map_or(&self.path, |(_, id)| id)
+    }
+
     pub(crate) fn path(&self) -> &Arc<str> {
         &self.path
     }
@@ -136,7 +163,10 @@ impl Slot {
     }
 
     pub(crate) fn owner(&self) -> Option<&Arc<dyn Owner>> {
-        self.owner.as_ref()
+        match &self.home {
+            Home::Tree(owner) => Some(owner),
+            Home::Nowhere { .. } => None,
+        }
     }
 
     pub(crate) fn creator(&self) -> Option<&Span> {
@@ -149,12 +179,12 @@ impl Slot {
 
     /// Now, as the child's times are counted.
     pub(crate) fn now(&self) -> Nanos {
-        self.origin.elapsed().into()
+        self.home.origin().elapsed().into()
     }
 
     /// When that was.
     pub(crate) fn at(&self, time: Nanos) -> Instant {
-        after(self.origin, time.into())
+        after(self.home.origin(), time.into())
     }
 
     /// Something that concerns no run of the child has changed.

@@ -144,7 +144,7 @@ impl Slot {
         if !completed {
             return true;
         }
-        let control = self.lock();
+        let control = self.peek();
         control.setting(|settings| settings.restart) == Some(RestartType::Permanent)
             && self.now().saturating_sub(control.began) < control.healthy_time()
     }
@@ -156,7 +156,7 @@ impl Slot {
     /// The same, and where to count it, if that was looked up already.
     pub(crate) fn ran_for_on(&self) -> (Duration, Option<Arc<Meter>>) {
         let now = self.now();
-        let control = self.lock();
+        let control = self.peek();
         let meter = control
             .history
             .as_ref()
@@ -166,13 +166,13 @@ impl Slot {
 
     /// When the run last showed a sign of life; its beginning, if it has not yet.
     pub(crate) fn last_beat(&self) -> Instant {
-        let control = self.lock();
+        let control = self.peek();
         self.at(control.beat.unwrap_or(control.began))
     }
 
     /// Whether the run still has to become ready, and until when it asked for more time.
     pub(crate) fn start_pending(&self) -> Option<StartPending> {
-        let control = self.lock();
+        let control = self.peek();
         (!control.ready && control.stop.is_none()).then_some(StartPending {
             began: control.began,
             extended: control.start_extended(),

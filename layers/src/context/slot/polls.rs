@@ -5,7 +5,8 @@ use std::{
 
 use super::super::PollStatistics;
 
-/// How a child's runs were polled. Counted at every poll, so no lock is taken.
+/// How a child's runs were polled. Counted at every poll, so no lock is taken; and by whoever polls alone, of
+/// whom there is one at a time.
 #[derive(Default)]
 pub(super) struct Polls {
     count: AtomicU64,
@@ -16,11 +17,13 @@ pub(super) struct Polls {
 
 impl Polls {
     pub(super) fn note(&self, nanos: u64, slow: bool) {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        self.busy_nanos.fetch_add(nanos, Ordering::Relaxed);
-        self.longest_nanos.fetch_max(nanos, Ordering::Relaxed);
+        add(&self.count, 1);
+        add(&self.busy_nanos, nanos);
+        if nanos > self.longest_nanos.load(Ordering::Relaxed) {
+            self.longest_nanos.store(nanos, Ordering::Relaxed);
+        }
         if slow {
-            self.slow.fetch_add(1, Ordering::Relaxed);
+            add(&self.slow, 1);
         }
     }
 
@@ -32,4 +35,9 @@ impl Polls {
             longest: Duration::from_nanos(self.longest_nanos.load(Ordering::Relaxed)),
         }
     }
+}
+
+/// Nobody else writes meanwhile.
+fn add(count: &AtomicU64, more: u64) {
+    count.store(count.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }

@@ -110,7 +110,7 @@ impl Slot {
     }
 
     pub(crate) fn heartbeat_interval(&self) -> Option<Duration> {
-        let control = self.lock();
+        let control = self.peek();
         control.settings.as_ref()?.heartbeat_interval
     }
 
