@@ -521,3 +521,25 @@ async fn a_tree_has_thirty_seconds_unless_said_otherwise() {
     assert_eq!(began.elapsed(), secs(30));
     assert!(result.report.timed_out && result.clean, "{result}");
 }
+
+/// With more threads than there are processors, so that some stand still where it matters.
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn whoever_ends_last_is_in_the_report() {
+    const CHILDREN: usize = 3;
+    let idle = |id| ChildSpec::worker(id, async |ctx: TaskContext| ctx.cancelled().await);
+    let mut shutdowns = tokio::task::JoinSet::new();
+    for at in 0..8_000 {
+        let order = match at % 2 {
+            0 => ShutdownOrder::Reverse,
+            _ => ShutdownOrder::Parallel,
+        };
+        let tree = SupervisorSpec::one_for_one("t").shutdown_order(order);
+        let names = (0..CHILDREN).map(|n| format!("c{n}"));
+        let tree = names.fold(tree, |tree, id| tree.child(idle(id)));
+        shutdowns.spawn(async move { shut_down(&support::start(tree).await).await });
+        if shutdowns.len() > 16 {
+            let result = shutdowns.join_next().await.unwrap().unwrap();
+            assert_eq!(result.report.children.len(), CHILDREN, "{result}");
+        }
+    }
+}

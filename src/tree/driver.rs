@@ -65,11 +65,17 @@ impl Drop for ChildTask {
         if !self.finished {
             self.child.gate().abandon();
         }
-        self.child.end_task();
         // A supervisor's end is told when what it left behind has ended too, and what is taken out is no
         // child any more, unless whoever takes it out says so.
-        if self.child.scope().is_none() && !self.child.is_being_removed() {
-            self.scope.note_end(&self.child);
+        let tells = self.child.scope().is_none() && !self.child.is_being_removed();
+        let closing = self.scope.tree().is_closing();
+        // Who finds it over finds it told.
+        if tells && closing {
+            self.scope.tree().account_over(&self.child);
+        }
+        self.child.end_task();
+        if tells && !closing {
+            self.child.settled();
         }
         self.child.leave_ending(&self.scope.ending);
     }

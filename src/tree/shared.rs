@@ -287,6 +287,15 @@ impl Tree {
 
     /// Notes and tells, once, how a child took the shutdown.
     pub(super) fn account(&self, child: &Child) {
+        self.account_as(child, child.is_over());
+    }
+
+    /// The same of a child whose task is about to be over.
+    pub(super) fn account_over(&self, child: &Child) {
+        self.account_as(child, true);
+    }
+
+    fn account_as(&self, child: &Child, over: bool) {
         if !child.account() {
             return;
         }
@@ -294,7 +303,7 @@ impl Tree {
         let uptime = now.into();
         let asked = child.asked(uptime);
         let last = child.gate().last_run();
-        let status = if !child.is_over() || last.has_helpers {
+        let status = if !over || last.has_helpers {
             ChildShutdownStatus::AbortFailed
         } else if !asked.was_alive {
             ChildShutdownStatus::AlreadyExited
