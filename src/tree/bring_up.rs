@@ -139,7 +139,8 @@ impl Scope {
         let mut started = std::pin::pin!(gate.started(generation));
         let mut due = after(Instant::now(), limit);
         loop {
-            if let Ok(outcome) = tokio::time::timeout_at(due, started.as_mut()).await {
+            let deadlines = &self.tree().deadlines;
+            if let Some(outcome) = deadlines.within(due, started.as_mut()).await {
                 return Some(outcome);
             }
             if gate.start_timeout().is_some() {
@@ -301,11 +302,11 @@ impl Scope {
             if self.strategy == SupervisionStrategy::OneForOne {
                 // It retries in its own task; ready, or down for good, is all there is to wait for.
                 if child.starts_explicitly() {
-                    for_its_start(child, gate.ready()).await;
+                    self.for_its_start(child, gate.ready()).await;
                 }
                 continue;
             }
-            member_started(child, generation).await;
+            self.member_started(child, generation).await;
         }
         self.unless_closing().await;
     }
@@ -314,6 +315,42 @@ impl Scope {
     async fn unless_closing(&self) {
         if self.tree().is_closing() {
             std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until a member of a group has started, or will not by itself.
+    async fn member_started(&self, child: &Child, mut generation: u64) {
+        let gate = child.gate();
+        let started = async {
+            while let StartOutcome::Exited(last) = gate.started(generation).await
+                && let Some(RestartAction::RestartGroup { .. } | RestartAction::Stop { .. }) =
+                    last.decision.map(|decision| decision.action)
+            {
+                generation = last.generation;
+            }
+        };
+        self.for_its_start(child, started).await;
+    }
+
+    /// Waits for a start. One that nobody bounds, as it waits for a permit or has no watchdog in its stack,
+    /// holds up those after it for the child's start timeout only.
+    async fn for_its_start<T>(&self, child: &Child, started: impl Future<Output = T>) {
+        let gate = child.gate();
+        let mut started = std::pin::pin!(started);
+        let Some(limit) = child.start_timeout() else {
+            started.await;
+            return;
+        };
+        let deadlines = &self.tree().deadlines;
+        while deadlines
+            .within(after(Instant::now(), limit), started.as_mut())
+            .await
+            .is_none()
+        {
+            let unbounded = gate.start_timeout().is_none();
+            if unbounded || gate.status() == ChildStatus::Waiting {
+                return;
+            }
         }
     }
 
@@ -391,37 +428,6 @@ impl Stopping {
             deadline: (!child.has_grace()).then_some(self.deadline),
             cap: Some(self.cap),
             correlation: self.correlation,
-        }
-    }
-}
-
-/// Waits until a member of a group has started, or will not by itself.
-async fn member_started(child: &Child, mut generation: u64) {
-    let gate = child.gate();
-    let started = async {
-        while let StartOutcome::Exited(last) = gate.started(generation).await
-            && let Some(RestartAction::RestartGroup { .. } | RestartAction::Stop { .. }) =
-                last.decision.map(|decision| decision.action)
-        {
-            generation = last.generation;
-        }
-    };
-    for_its_start(child, started).await;
-}
-
-/// Waits for a start. One that nobody bounds, as it waits for a permit or has no watchdog in its stack,
-/// holds up those after it for the child's start timeout only.
-async fn for_its_start<T>(child: &Child, started: impl Future<Output = T>) {
-    let gate = child.gate();
-    let mut started = std::pin::pin!(started);
-    let Some(limit) = child.start_timeout() else {
-        started.await;
-        return;
-    };
-    while tokio::time::timeout(limit, started.as_mut()).await.is_err() {
-        let unbounded = gate.start_timeout().is_none();
-        if unbounded || gate.status() == ChildStatus::Waiting {
-            return;
         }
     }
 }

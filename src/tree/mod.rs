@@ -5,6 +5,7 @@ mod add;
 mod bring_up;
 mod child;
 mod core;
+mod deadlines;
 mod dependants;
 mod driver;
 mod ending;

@@ -146,26 +146,28 @@ async fn run(
     let began = Instant::now();
     let lives = lives(&scope, &gate);
     let mut lives = std::pin::pin!(lives);
-    let mut watch = std::pin::pin!(watch_subscribers(&tree));
-    let outcome = tokio::select! {
-        biased;
-        outcome = &mut lives => outcome,
-        () = beside(&mut watch, &mut files, &mut written) => unreachable!("it goes on as long as it is polled"),
-        () = asked.cancelled() => {
-            // A root that ends by itself is stopped by nobody, however long its children take.
-            if !scope.tree().ended_by_itself() {
-                let request = StopRequest {
-                    correlation: scope.tree().correlation(),
-                    ..StopRequest::default()
-                };
-                gate.end(StopCause::Shutdown, request);
-                // It may be stopping its children already, one after the other.
-                scope.end_idle();
-            }
-            tokio::select! {
-                biased;
-                outcome = &mut lives => outcome,
-                () = beside(&mut watch, &mut files, &mut written) => unreachable!("it goes on as long as it is polled"),
+    let outcome = {
+        let mut watch = std::pin::pin!(watch(&tree));
+        tokio::select! {
+            biased;
+            outcome = &mut lives => outcome,
+            () = beside(&mut watch, &mut files, &mut written) => unreachable!("it goes on as long as it is polled"),
+            () = asked.cancelled() => {
+                // A root that ends by itself is stopped by nobody, however long its children take.
+                if !scope.tree().ended_by_itself() {
+                    let request = StopRequest {
+                        correlation: scope.tree().correlation(),
+                        ..StopRequest::default()
+                    };
+                    gate.end(StopCause::Shutdown, request);
+                    // It may be stopping its children already, one after the other.
+                    scope.end_idle();
+                }
+                tokio::select! {
+                    biased;
+                    outcome = &mut lives => outcome,
+                    () = beside(&mut watch, &mut files, &mut written) => unreachable!("it goes on as long as it is polled"),
+                }
             }
         }
     };
@@ -231,6 +233,11 @@ async fn beside(
         }
     }
     watch.await;
+}
+
+/// Looks after those who watch the tree, and those who wait for its children.
+async fn watch(tree: &Tree) {
+    tokio::join!(watch_subscribers(tree), tree.deadlines.keep());
 }
 
 /// Tells of subscribers that fall behind, and takes from them what they do not read.

@@ -8,10 +8,10 @@ use std::{
 };
 
 use supervisor_layers::{ChildPolicy, TaskExit, context::after, policy::Nanos};
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Child;
+use super::{Child, deadlines::Deadlines};
 use crate::{
     audit::{AuditEntry, AuditLog, AuditedCommand},
     control::Change,
@@ -45,7 +45,10 @@ pub(crate) struct Tree {
     requested: Mutex<Option<CommandMeta>>,
     /// The command that the shutdown is a consequence of.
     correlation: AtomicU64,
-    budget: watch::Sender<Option<Instant>>,
+    /// Until when all stops together may last; none while the tree goes on.
+    budget: Mutex<Option<Instant>>,
+    /// Of all waits for a child that is to start or to end.
+    pub(super) deadlines: Deadlines,
     ended: Apart<Mutex<Vec<ChildShutdown>>>,
     /// Removed children whose run could not be ended; none once the tree has ended.
     lingering: Mutex<Option<Vec<Arc<Child>>>>,
@@ -86,7 +89,8 @@ impl Tree {
             total_timeout: settings.total_timeout,
             requested: Mutex::default(),
             correlation: AtomicU64::new(0),
-            budget: watch::Sender::new(None),
+            budget: Mutex::default(),
+            deadlines: Deadlines::default(),
             ended: Apart::default(),
             lingering: Mutex::new(Some(Vec::new())),
             first_failure: Mutex::default(),
@@ -216,10 +220,12 @@ impl Tree {
         *lock(&self.asked_at)
     }
 
+    pub(super) fn budget(&self) -> Option<Instant> {
+        *lock(&self.budget)
+    }
+
     pub(super) fn budget_spent(&self) -> bool {
-        self.budget
-            .borrow()
-            .is_some_and(|budget| budget <= Instant::now())
+        self.budget().is_some_and(|budget| budget <= Instant::now())
     }
 
     /// Who asked for the shutdown.
@@ -253,35 +259,31 @@ impl Tree {
 
     /// Until when all stops together may last; can only come closer.
     pub(crate) fn limit(&self, until: Instant) {
-        self.budget.send_if_modified(|budget| {
-            let sooner = budget.is_none_or(|set| until < set);
-            if sooner {
-                *budget = Some(until);
+        {
+            let mut budget = lock(&self.budget);
+            if budget.is_some_and(|set| set <= until) {
+                return;
             }
-            sooner
-        });
+            *budget = Some(until);
+        }
+        self.deadlines.look_again();
     }
 
     /// What no run that is asked to stop now can extend its stop beyond.
     pub(super) fn stop_cap(&self) -> Instant {
-        let budget = *self.budget.borrow();
+        let budget = self.budget();
         budget.unwrap_or_else(|| after(Instant::now(), self.total_timeout))
-    }
-
-    pub(super) fn budget(&self) -> watch::Receiver<Option<Instant>> {
-        self.budget.subscribe()
     }
 
     /// Resolves when the budget is spent.
     pub(super) async fn budget_over(&self) {
-        let mut budget = self.budget();
         loop {
-            let limit = *budget.borrow_and_update();
-            tokio::select! {
-                () = sleep_until_some(limit) => return,
-                // The sender is this tree's.
-                _ = budget.changed() => {}
+            let seen = self.deadlines.changes();
+            let budget = self.budget();
+            if budget.is_some_and(|budget| budget <= Instant::now()) {
+                return;
             }
+            self.deadlines.at(budget, seen).await;
         }
     }
 

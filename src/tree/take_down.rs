@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Child, Scope, bring_up::Stopping, shared::sleep_until_some};
+use super::{Child, Scope, bring_up::Stopping};
 use crate::{shutdown::ShutdownStage, spec::ShutdownOrder};
 
 /// How a wait for a stopping child ended.
@@ -26,14 +26,8 @@ impl Scope {
     /// own is aborted at its deadline. `false`: it cannot be ended.
     pub(crate) async fn settle(self: &Arc<Self>, child: &Arc<Child>, generation: u64) -> bool {
         let gate = child.gate();
-        // The run may be followed by the next before anybody looks.
-        let ended = async || {
-            tokio::select! {
-                () = gate.down() => {}
-                _ = gate.ran_again(generation) => {}
-            }
-        };
-        if self.wait_until(child, Instant::now(), ended()).await == Waited::Down {
+        let over = gate.over(generation);
+        if self.wait_until(child, Instant::now(), over).await == Waited::Down {
             return true;
         }
         if gate.grace().is_some() {
@@ -63,11 +57,12 @@ impl Scope {
             if self.tree().is_closing() {
                 self.end_idle();
             }
+            let mut budget_over = std::pin::pin!(self.tree().budget_over());
             while let [child, rest @ ..] = left {
                 tokio::select! {
                     biased;
                     () = self.take_down(child, StopCause::Shutdown) => left = rest,
-                    () = self.tree().budget_over() => break,
+                    () = &mut budget_over => break,
                 }
             }
         }
@@ -103,13 +98,13 @@ impl Scope {
         }
         let workers = || children.iter().filter(|child| child.scope().is_none());
         // Nobody has to wait for each of them before that.
-        let mut budget = self.tree().budget();
-        let until = *budget.borrow_and_update();
+        let deadlines = &self.tree().deadlines;
+        let seen = deadlines.changes();
+        let late = first.into_iter().chain(self.tree().budget()).min();
         tokio::select! {
             biased;
             () = self.ending.none() => {}
-            () = sleep_until_some(first.into_iter().chain(until).min()) => {}
-            _ = budget.changed() => {}
+            () = deadlines.at(late, seen) => {}
         }
         for child in workers() {
             child.leave_ending(&self.ending);
@@ -192,21 +187,16 @@ impl Scope {
         down: impl Future<Output = ()>,
     ) -> Waited {
         let mut down = std::pin::pin!(down);
-        let mut budget = self.tree().budget();
+        let deadlines = &self.tree().deadlines;
         loop {
-            let limit = self.limit(child, since, *budget.borrow_and_update());
+            let seen = deadlines.changes();
+            let limit = self.limit(child, since);
             tokio::select! {
                 biased;
                 () = &mut down => return Waited::Down,
-                changed = budget.changed() => {
-                    // The tree outlives its children's tasks, and with it the sender.
-                    if changed.is_err() {
-                        return Waited::Late;
-                    }
-                }
-                () = sleep_until_some(limit) => {
+                () = deadlines.at(limit, seen) => {
                     // The run may have asked for more time, or been given less, meanwhile.
-                    if self.limit(child, since, *budget.borrow()) <= limit {
+                    if self.limit(child, since).is_some_and(|limit| limit <= Instant::now()) {
                         return Waited::Late;
                     }
                 }
@@ -215,7 +205,8 @@ impl Scope {
     }
 
     /// When waiting any longer for a child that is stopping has no sense.
-    fn limit(&self, child: &Child, since: Instant, budget: Option<Instant>) -> Option<Instant> {
+    fn limit(&self, child: &Child, since: Instant) -> Option<Instant> {
+        let budget = self.tree().budget();
         let levels = child.height();
         if levels > 0 {
             // A supervisor has what the budget leaves, and ends its own children within it.

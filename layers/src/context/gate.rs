@@ -346,6 +346,14 @@ impl Gate {
             .await;
     }
 
+    /// Waits until the run `generation` is over: none of the child is alive, or a later one is already.
+    pub async fn over(&self, generation: u64) {
+        self.until_seen(|look| {
+            (!look.is_active() || look.generation() > generation).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until the run after `generation` has begun, or the child is down for good or held.
     pub async fn ran_again(&self, generation: u64) -> Result<u64, ChildStatus> {
         self.until_seen(|look| {
