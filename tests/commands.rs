@@ -11,8 +11,8 @@ use std::{
 };
 
 use rust_supervisor::{
-    Backoff, Change, ChildSpec, ExitOutcome, SupervisorError, SupervisorHandle, SupervisorSpec,
-    TaskContext, ms, secs, service_fn,
+    Audit, Backoff, Change, ChildSpec, ExitOutcome, SupervisorError, SupervisorHandle,
+    SupervisorSpec, TaskContext, ms, secs, service_fn,
 };
 use support::{Switchboard, by, comes_to, deaf, running, shut_down, start, within};
 
@@ -383,11 +383,17 @@ async fn a_hundred_callers_at_once_never_make_two_runs_of_one_child() {
 #[tokio::test(start_paused = true)]
 async fn a_command_to_a_temporary_child_that_ends_just_then_is_answered() {
     let board = Switchboard::new();
-    let tree = SupervisorSpec::one_for_one("t").child(board.child("x").temporary());
+    let directory = tempfile::tempdir().unwrap();
+    let tree = SupervisorSpec::one_for_one("t")
+        .child(board.child("x").temporary())
+        .audit(Audit::file(directory.path().join("audit.jsonl")));
     let handle = start(tree).await;
-    // Its task comes before the command's.
+    let other = handle.clone();
+    let restarting = tokio::spawn(async move { other.restart_child("x", &by()).await });
+    // It has found the child, and is not on storage yet.
+    tokio::task::yield_now().await;
     board.complete("x");
-    let error = within(handle.restart_child("x", &by())).await.unwrap_err();
+    let error = within(restarting).await.unwrap().unwrap_err();
     assert!(
         matches!(error, SupervisorError::NotApplicable { .. }),
         "{error}"

@@ -1,9 +1,11 @@
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, sync::Arc};
 
 use supervisor_layers::{Gate, HoldReason, context::StopRequest};
 use tracing::Instrument;
 
-use super::{Change, CommandMeta, CommandOutcome, SupervisorHandle, order::Order};
+use super::{
+    Change, CommandMeta, CommandOutcome, SupervisorHandle, carried_out::CarriedOut, order::Order,
+};
 use crate::{
     SupervisorError,
     spec::{NewChild, SupervisorPath},
@@ -363,7 +365,7 @@ impl SupervisorHandle {
         self.command(command, path, by, target, carry_out).await
     }
 
-    /// Takes a command in, carries it out in a task of its own, and records how it went.
+    /// Takes a command in, carries it out, and records how it went.
     async fn command<T, F, Fut>(
         &self,
         command: &'static str,
@@ -396,9 +398,7 @@ impl SupervisorHandle {
                 return Err(error);
             }
         };
-        let handle = self.downgrade();
-        // What a command creates was created by whoever commands.
-        let task = async move {
+        let work = async move {
             let (accepted, correlation) = order.accepted().await?;
             let carried_out = carry_out(target, correlation).await;
             let result = carried_out.map(|(gate, change)| CommandOutcome {
@@ -410,14 +410,11 @@ impl SupervisorHandle {
                 path: SupervisorPath::of(gate.path().clone()),
             });
             order.completed(&result, accepted, correlation).await;
-            drop((permit, handle));
+            drop(permit);
             result
         };
-        // Boxed, as a task's future is moved from place to place before it is where it stays.
-        let task: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(task.in_current_span());
-        tokio::spawn(task)
-            .await
-            .unwrap_or(Err(SupervisorError::ShuttingDown))
+        // What a command creates was created by whoever commands.
+        CarriedOut::new(work.in_current_span()).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! Steering and asking: the handle of a running tree.
 
+mod carried_out;
 mod command;
 mod handle;
 mod health;

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use supervisor_layers::{ChildStatus, Gate, StopCause, context::StopRequest};
+use supervisor_layers::{ChildStatus, Gate, StopCause, context::StopRequest, task::catch_panic};
 
 use super::{
     Child, Tree,
@@ -224,7 +224,9 @@ impl Scope {
         declaration: &serde_json::Value,
     ) -> Result<Member, SupervisorError> {
         let made = match &self.declare {
-            Some(declare) => declare.member(declaration),
+            // The factory is the user's.
+            Some(declare) => catch_panic(|| declare.member(declaration))
+                .unwrap_or_else(|panic| Err(panic.to_string())),
             None => Err("the program gave the tree no factories".to_owned()),
         };
         made.map_err(|reason| SupervisorError::InvalidDeclaration {

@@ -585,6 +585,7 @@ async fn no_two_runs_of_a_child_at_once() {
             resume(&handle, "y").await;
             let _ = within(restarting).await.unwrap();
         }
+        comes_to(&handle, "y", "running").await;
         assert!(generation(&handle, "x") > 3);
         assert!(generation(&handle, "y") > 3);
         assert!(!overlapped.load(Ordering::SeqCst), "{strategy:?}");

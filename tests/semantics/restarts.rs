@@ -86,6 +86,7 @@ async fn follow(ended: &str, restart: RestartType, place: &str) -> &'static str 
         "stopped for shutdown" => {
             within(handle.pause_child("n", &by)).await.unwrap();
             within(handle.resume_child("n", &by)).await.unwrap();
+            running(&handle, "n", 2).await;
         }
         other => panic!("no such end: {other:?}"),
     }
