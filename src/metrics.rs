@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use metrics::{SharedString, Unit};
 use supervisor_layers::{
     RestartDecision,
-    metric::{Metric, MetricKind, child_label},
+    metric::{Metric, MetricKind, child_label, is_recorded},
     observe,
 };
 
@@ -84,6 +84,9 @@ pub fn table() -> String {
 
 /// Counts what happened in a tree. To be called with nothing locked: the recorder is the program's.
 pub(crate) fn count(path: &str, event: &TreeEvent) {
+    if !is_recorded() {
+        return;
+    }
     match event {
         TreeEvent::GroupRestartBegun { .. } => GROUP_RESTARTS
             .counter([path.to_owned().into()])
@@ -110,6 +113,9 @@ pub(crate) fn count(path: &str, event: &TreeEvent) {
 
 /// A command came to its end: completed, failed or refused.
 pub(crate) fn command_ended(command: impl Into<SharedString>, outcome: &'static str) {
+    if !is_recorded() {
+        return;
+    }
     COMMANDS
         .counter([command.into(), outcome.into()])
         .increment(1);

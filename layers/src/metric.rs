@@ -1,9 +1,10 @@
 //! What metrics there are, and how they are emitted.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ptr, sync::Arc};
 
 use metrics::{
-    Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit,
+    Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, NoopRecorder, Recorder,
+    SharedString, Unit,
 };
 
 /// A metric as a reader of it knows it: its name, what it counts, and by what.
@@ -42,6 +43,27 @@ impl fmt::Display for MetricKind {
             Self::Histogram => "histogram",
         })
     }
+}
+
+/// Whether what is counted is kept by anybody: until a program installs a recorder, the facade has one that keeps
+/// nothing, and what that is told need not be looked up.
+pub fn is_recorded() -> bool {
+    metrics::with_recorder(|recorder| !keeps_nothing(recorder))
+}
+
+/// Of the type of the facade's own recorder, which does not say so itself: what is left to compare is the table
+/// of its functions. Should the compiler make several of those, the recorder is taken for one that keeps
+/// something, which costs time and nothing else.
+fn keeps_nothing(recorder: &dyn Recorder) -> bool {
+    let recorder = ptr::from_ref(recorder);
+    let noop: *const dyn Recorder = &NoopRecorder;
+    let apart = recorder.addr().wrapping_sub(noop.addr());
+    #[expect(
+        ambiguous_wide_pointer_comparisons,
+        reason = "both have one address: what is compared is what makes such pointers wide"
+    )]
+    let same = noop.wrapping_byte_add(apart) == recorder;
+    same
 }
 
 static METADATA: Metadata<'static> =
@@ -143,5 +165,44 @@ pub fn child_label(path: &Arc<str>) -> SharedString {
             format!("{pool}/*").into()
         }
         _ => SharedString::from_shared(path.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without a state of its own, as the facade's.
+    struct Forgetful;
+
+    impl Recorder for Forgetful {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::noop()
+        }
+
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::noop()
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn what_somebody_installed_is_never_taken_for_nothing() {
+        assert!(metrics::with_local_recorder(&Forgetful, is_recorded));
+        assert!(metrics::with_local_recorder(
+            &Box::new(Forgetful),
+            is_recorded
+        ));
+        // Unless it is optimised the compiler does make several tables.
+        assert!(!is_recorded() || cfg!(debug_assertions));
     }
 }

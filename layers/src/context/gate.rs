@@ -9,9 +9,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{
-    ChildSnapshot, ChildStatus, HoldReason, LastExit, Slot, StopRequest, TaskContext, slot::Look,
-};
+use super::{ChildSnapshot, ChildStatus, HoldReason, LastExit, Slot, StopRequest, TaskContext};
 use crate::{
     FailureKind, StopCause, TaskExit, TaskFailure,
     policy::{RestartDecision, RestartType},
@@ -302,72 +300,75 @@ impl Gate {
     /// Waits for the outcome of the start of the first run after `generation`. One that has started and is
     /// over before anybody looks has started.
     pub async fn started(&self, generation: u64) -> StartOutcome {
-        self.until_seen(|look| {
-            if look.generation() > generation {
-                if look.started() > generation {
-                    return Some(StartOutcome::Started);
+        self.slot
+            .until_seen(|look| {
+                if look.generation() > generation {
+                    if look.started() > generation {
+                        return Some(StartOutcome::Started);
+                    }
+                    if !look.is_active()
+                        && let Some(last) = look.last_exit()
+                    {
+                        return Some(StartOutcome::Exited(Box::new(last.told(&self.slot))));
+                    }
                 }
-                if !look.is_active()
-                    && let Some(last) = look.last_exit()
-                {
-                    return Some(StartOutcome::Exited(Box::new(last.told(&self.slot))));
+                match look.end() {
+                    Some(cause) if !look.is_active() => Some(StartOutcome::Ending(cause)),
+                    _ if look.is_kept_down() && !look.is_active() => Some(StartOutcome::Held),
+                    _ if look.is_ended() => Some(StartOutcome::Ended),
+                    _ => None,
                 }
-            }
-            match look.end() {
-                Some(cause) if !look.is_active() => Some(StartOutcome::Ending(cause)),
-                _ if look.is_kept_down() && !look.is_active() => Some(StartOutcome::Held),
-                _ if look.is_ended() => Some(StartOutcome::Ended),
-                _ => None,
-            }
-        })
-        .await
+            })
+            .await
     }
 
     /// Waits until the child's run is ready. `Err` with its status once it is down for good or held, or is to
     /// be when a run ends that cannot be ended.
     pub async fn ready(&self) -> Result<u64, ChildStatus> {
-        self.until_seen(|look| {
-            if look.is_running() && look.has_started() && !look.is_stopping() {
-                Some(Ok(look.generation()))
-            } else if (!look.is_active() || look.is_lingering())
-                && (look.is_kept_down() || look.is_ended() || look.end().is_some())
-            {
-                Some(Err(look.status()))
-            } else {
-                None
-            }
-        })
-        .await
+        self.slot
+            .until_seen(|look| {
+                if look.is_running() && look.has_started() && !look.is_stopping() {
+                    Some(Ok(look.generation()))
+                } else if (!look.is_active() || look.is_lingering())
+                    && (look.is_kept_down() || look.is_ended() || look.end().is_some())
+                {
+                    Some(Err(look.status()))
+                } else {
+                    None
+                }
+            })
+            .await
     }
 
     /// Waits until no run of the child is alive.
     pub async fn down(&self) {
-        self.until_seen(|look| (!look.is_active()).then_some(()))
+        self.slot
+            .until_seen(|look| (!look.is_active()).then_some(()))
             .await;
     }
 
     /// Waits until the run `generation` is over: none of the child is alive, or a later one is already.
     pub async fn over(&self, generation: u64) {
-        self.until_seen(|look| {
-            (!look.is_active() || look.generation() > generation).then_some(())
-        })
-        .await;
+        self.slot
+            .until_seen(|look| (!look.is_active() || look.generation() > generation).then_some(()))
+            .await;
     }
 
     /// Waits until the run after `generation` has begun, or the child is down for good or held.
     pub async fn ran_again(&self, generation: u64) -> Result<u64, ChildStatus> {
-        self.until_seen(|look| {
-            if look.generation() > generation {
-                Some(Ok(look.generation()))
-            } else if !look.is_active()
-                && (look.is_kept_down() || look.is_ended() || look.end().is_some())
-            {
-                Some(Err(look.status()))
-            } else {
-                None
-            }
-        })
-        .await
+        self.slot
+            .until_seen(|look| {
+                if look.generation() > generation {
+                    Some(Ok(look.generation()))
+                } else if !look.is_active()
+                    && (look.is_kept_down() || look.is_ended() || look.end().is_some())
+                {
+                    Some(Err(look.status()))
+                } else {
+                    None
+                }
+            })
+            .await
     }
 
     /// The child's current or last run.
@@ -474,27 +475,13 @@ impl Gate {
     }
 
     /// Waits until `f` answers; it is asked whenever the child may have changed.
-    pub async fn until<T>(&self, mut f: impl FnMut() -> Option<T>) -> T {
-        if let Some(found) = f() {
-            return found;
-        }
-        let watching = self.slot.watch();
-        loop {
-            let changed = watching.changed();
-            if let Some(found) = f() {
-                return found;
-            }
-            changed.await;
-        }
+    pub async fn until<T>(&self, f: impl FnMut() -> Option<T>) -> T {
+        self.slot.until(f).await
     }
 
     /// Whoever waits for the child looks again.
     pub fn notify(&self) {
         self.slot.tell_watchers();
-    }
-
-    async fn until_seen<T>(&self, mut f: impl FnMut(&Look<'_>) -> Option<T>) -> T {
-        self.until(|| self.slot.look(|look| f(&look))).await
     }
 }
 

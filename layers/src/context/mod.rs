@@ -26,7 +26,7 @@ pub use gate::{Gate, Grace, LastRun, NextRun, StartOutcome};
 pub use helpers::Helper;
 pub use owner::{LifecycleEvent, Owner, Recorded, RunId};
 pub use request::StopRequest;
-pub use slot::after;
+pub use slot::{Cancelled, after};
 pub(crate) use slot::{Exit, Slot, Wait, Watch};
 pub use status::{
     ChildSettings, ChildSnapshot, ChildStatus, HoldReason, LastExit, PollStatistics,
@@ -153,14 +153,8 @@ impl TaskContext {
     /// # Cancel safety
     ///
     /// Safe: nothing is lost when the future is dropped.
-    pub async fn cancelled(&self) {
-        loop {
-            let changed = self.slot().changed();
-            if self.is_cancelled() {
-                return;
-            }
-            changed.await;
-        }
+    pub fn cancelled(&self) -> Cancelled<'_> {
+        self.slot().cancelled(self.generation)
     }
 
     /// The same as a future that borrows nothing, for `with_graceful_shutdown` and its like.

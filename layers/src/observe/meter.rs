@@ -4,7 +4,7 @@ use metrics::{Counter, Gauge, Histogram, Unit};
 
 use crate::{
     TaskContext, TaskExit,
-    metric::{Labels, Metric, MetricKind},
+    metric::{Labels, Metric, MetricKind, is_recorded},
 };
 
 /// How often a child's runs began.
@@ -88,6 +88,9 @@ pub(crate) struct Meter {
 impl Meter {
     /// Counts a run that begins.
     pub(super) fn begun(ctx: &TaskContext) {
+        if !is_recorded() {
+            return;
+        }
         if ctx.generation() > 1 {
             let meter = Self::of(ctx);
             meter.starts.increment(1);
@@ -122,6 +125,9 @@ impl Meter {
 
     /// Counts a run that has ended. One that somebody stopped is as likely as not the child's last.
     pub(super) fn ended(ctx: &TaskContext, exit: TaskExit) {
+        if !is_recorded() {
+            return;
+        }
         let (ran, meter) = ctx.slot().ran_for_on();
         let stopped = exit == TaskExit::Cancelled;
         match meter.or_else(|| (!stopped).then(|| Self::of(ctx))) {

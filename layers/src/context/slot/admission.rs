@@ -62,7 +62,7 @@ impl Slot {
                 until: Some(until), ..
             }) = control.hold.as_deref()
             else {
-                control.register(cx.waker());
+                control.waiters.register(cx.waker());
                 return Poll::Pending;
             };
             let sleep = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(*until)));
@@ -70,7 +70,7 @@ impl Slot {
                 sleep.as_mut().reset(*until);
             }
             if sleep.as_mut().poll(cx).is_pending() {
-                control.register(cx.waker());
+                control.waiters.register(cx.waker());
                 return Poll::Pending;
             }
             self.release_locked(&mut control);
@@ -82,13 +82,13 @@ impl Slot {
         let mut control = self.lock();
         let closed = !matches!(self.admission(&control), Admission::Open);
         if !closed {
-            control.register(cx.waker());
+            control.waiters.register(cx.waker());
         }
         closed
     }
 
     pub(crate) fn register(&self, cx: &Context<'_>) {
-        self.lock().register(cx.waker());
+        self.peek().waiters.register(cx.waker());
     }
 
     /// Helpers that a dropped life left behind: no run begins before they have ended.

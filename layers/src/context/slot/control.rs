@@ -1,6 +1,5 @@
-use std::{sync::Arc, task::Waker, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use smallvec::SmallVec;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +10,7 @@ use super::{
     },
     Slot,
     stop::Stop,
+    waiters::Waiters,
 };
 use crate::{
     StopCause,
@@ -57,8 +57,7 @@ pub(super) struct Control {
     pub(super) settings: Option<Arc<ChildSettings>>,
     /// None before there is any of it.
     pub(super) rare: Option<Box<Rare>>,
-    /// Nearly always the child's own task alone.
-    pub(super) wakers: SmallVec<[Waker; 1]>,
+    pub(super) waiters: Waiters,
     pub(super) sequence: u64,
     pub(super) correlation: u64,
 }
@@ -173,15 +172,9 @@ impl Control {
             history: None,
             settings: spec.settings,
             rare: None,
-            wakers: SmallVec::new(),
+            waiters: Waiters::default(),
             sequence: 0,
             correlation: 0,
-        }
-    }
-
-    pub(super) fn register(&mut self, waker: &Waker) {
-        if !self.wakers.iter().any(|known| known.will_wake(waker)) {
-            self.wakers.push(waker.clone());
         }
     }
 

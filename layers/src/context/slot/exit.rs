@@ -89,7 +89,7 @@ impl Slot {
         if control.hold.is_some() {
             control.correlation = 0;
         }
-        control.stir();
+        control.tell_others();
         let ended = control.is_over();
         let open = matches!(self.admission(&control), Admission::Open);
         let run = self.run_id(&control);
@@ -155,7 +155,10 @@ impl Slot {
     /// The life is over: nothing but a restart by hand brings another run. `at` is when its last run ended,
     /// if nothing was waited for since.
     pub(crate) fn end_life(&self, failed: bool, at: Option<Nanos>) {
+        // Dropped with the slot unlocked.
+        let _task;
         let mut control = self.lock();
+        _task = control.waiters.forget_task();
         control.managed = false;
         if !control.is_between_runs() {
             return;

@@ -3,53 +3,37 @@ use std::{
     sync::MutexGuard,
 };
 
-use smallvec::SmallVec;
+use super::{control::Control, waiters::Woken};
 
-use super::{Slot, control::Control};
-
-/// The state, locked. Whoever waits for it to change is told when it is unlocked: told before, they would
+/// The state, locked. Whoever waits for it to change is woken when it is unlocked: woken before, they would
 /// come to wait for the lock.
 pub(super) struct Locked<'a> {
-    pub(super) slot: &'a Slot,
-    /// Some until it is dropped.
-    pub(super) control: Option<MutexGuard<'a, Control>>,
-    pub(super) told: Told,
+    // In this order they are dropped.
+    control: MutexGuard<'a, Control>,
+    woken: Woken,
 }
 
-/// Who is to look again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Told {
-    Nobody,
-    /// Those who watch the child.
-    Watchers,
-    /// They, and its run.
-    All,
-}
+impl<'a> Locked<'a> {
+    pub(super) fn new(control: MutexGuard<'a, Control>) -> Self {
+        Self {
+            control,
+            woken: Woken::default(),
+        }
+    }
 
-impl Locked<'_> {
     /// Whoever watches the child looks again.
     pub(super) fn tell_watchers(&mut self) {
-        self.told = self.told.max(Told::Watchers);
+        self.woken.watchers(&mut self.control.waiters);
+    }
+
+    /// Whoever waits for the child to change looks again, but for its own task, whose doing it is.
+    pub(super) fn tell_others(&mut self) {
+        self.woken.others(&mut self.control.waiters);
     }
 
     /// Whoever waits for the child to change looks again.
     pub(super) fn stir(&mut self) {
-        self.told = Told::All;
-    }
-
-    fn tell(&mut self) {
-        let wakers = match self.told {
-            Told::All => std::mem::take(&mut self.wakers),
-            _ => SmallVec::new(),
-        };
-        self.control = None;
-        for waker in wakers {
-            waker.wake();
-        }
-        match self.told {
-            Told::All => self.slot.changed.notify_waiters(),
-            _ => self.slot.tell_watchers(),
-        }
+        self.woken.all(&mut self.control.waiters);
     }
 }
 
@@ -58,28 +42,13 @@ impl Deref for Locked<'_> {
 
     #[inline]
     fn deref(&self) -> &Control {
-        let Some(control) = &self.control else {
-            unreachable!("it is locked")
-        };
-        control
+        &self.control
     }
 }
 
 impl DerefMut for Locked<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut Control {
-        let Some(control) = &mut self.control else {
-            unreachable!("it is locked")
-        };
-        control
-    }
-}
-
-impl Drop for Locked<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.told != Told::Nobody {
-            self.tell();
-        }
+        &mut self.control
     }
 }

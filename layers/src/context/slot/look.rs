@@ -17,11 +17,13 @@ pub(crate) struct Look<'a> {
 
 impl Slot {
     pub(crate) fn look<T>(&self, f: impl FnOnce(Look<'_>) -> T) -> T {
-        let control = self.peek();
-        f(Look {
-            slot: self,
-            control: &control,
-        })
+        f(Look::new(self, &self.peek()))
+    }
+}
+
+impl<'a> Look<'a> {
+    pub(super) fn new(slot: &'a Slot, control: &'a Control) -> Self {
+        Self { slot, control }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The state is in `control`, `stop_word`, `polls` and `poll_word`. What is done with it is told along a child's life: `admission`
 //! (may a run begin), `run` (it lives), `notes` (what its layers say of it), `exit` (it ended, and what
-//! follows), and beside it `hold` (what the gate does) and `look` (what the gate sees).
+//! follows), and beside it `hold` (what the gate does), `look` (what the gate sees) and `watch` (who waits).
 
 mod admission;
 mod control;
@@ -16,16 +16,15 @@ mod polls;
 mod run;
 mod stop;
 mod stop_word;
+mod waiters;
+mod watch;
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::{
-    sync::{Notify, futures::Notified},
-    time::Instant,
-};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
@@ -34,12 +33,13 @@ use crate::{StopCause, policy::Nanos};
 pub(crate) use admission::Wait;
 use control::{Control, Phase};
 pub(crate) use exit::Exit;
-use locked::{Locked, Told};
+use locked::Locked;
 pub(crate) use look::Look;
 pub(crate) use poll_word::{PollWord, Watch};
 use polls::Polls;
 pub use stop::after;
 use stop_word::StopWord;
+pub use watch::Cancelled;
 
 /// One child's state; see the [module](self).
 pub(crate) struct Slot {
@@ -51,9 +51,6 @@ pub(crate) struct Slot {
     word: StopWord,
     poll: PollWord,
     polls: Polls,
-    changed: Notify,
-    /// How many wait for `changed` that are no runs of this child.
-    watchers: AtomicU32,
     control: Mutex<Control>,
 }
 
@@ -70,23 +67,6 @@ impl Home {
             Self::Tree(owner) => owner.origin(),
             Self::Nowhere { origin } => **origin,
         }
-    }
-}
-
-/// Somebody watches the child.
-pub(crate) struct Watching<'a> {
-    slot: &'a Slot,
-}
-
-impl Watching<'_> {
-    pub(crate) fn changed(&self) -> Notified<'_> {
-        self.slot.changed()
-    }
-}
-
-impl Drop for Watching<'_> {
-    fn drop(&mut self) {
-        self.slot.watchers.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -109,8 +89,6 @@ impl Slot {
             word: StopWord::new(spec.generation),
             poll: PollWord::default(),
             polls: Polls::default(),
-            changed: Notify::new(),
-            watchers: AtomicU32::new(0),
             control: Mutex::new(Control::new(spec, added)),
         }
     }
@@ -119,11 +97,7 @@ impl Slot {
     /// a panic there leaves nothing half done.
     #[inline]
     fn lock(&self) -> Locked<'_> {
-        Locked {
-            slot: self,
-            control: Some(self.peek()),
-            told: Told::Nobody,
-        }
+        Locked::new(self.peek())
     }
 
     /// The same for who changes nothing that others wait for.
@@ -187,24 +161,6 @@ impl Slot {
         after(self.home.origin(), time.into())
     }
 
-    /// Something that concerns no run of the child has changed.
-    pub(crate) fn tell_watchers(&self) {
-        if self.watchers.load(Ordering::SeqCst) > 0 {
-            self.changed.notify_waiters();
-        }
-    }
-
-    /// For a run: resolves at the next stop, or anything else.
-    pub(crate) fn changed(&self) -> Notified<'_> {
-        self.changed.notified()
-    }
-
-    /// For who watches the child: as long as this lives, changes are told.
-    pub(crate) fn watch(&self) -> Watching<'_> {
-        self.watchers.fetch_add(1, Ordering::SeqCst);
-        Watching { slot: self }
-    }
-
     pub(crate) fn is_cancelled(&self, generation: u64) -> bool {
         self.word.is_cancelled(generation)
     }
@@ -257,5 +213,13 @@ impl Slot {
                 .collect(),
             sequence: control.sequence,
         }
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }

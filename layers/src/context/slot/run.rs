@@ -45,7 +45,6 @@ impl Slot {
             history.notes = Notes::default();
         }
         control.lingering = false;
-        control.wakers.clear();
         self.word.runs(control.generation);
         self.record(&mut control, now, LifecycleEvent::Starting);
         control.tell_watchers();
@@ -159,7 +158,7 @@ impl Slot {
         grace: Duration,
     ) -> Poll<Instant> {
         let mut control = self.lock();
-        control.register(cx.waker());
+        control.waiters.register(cx.waker());
         match &control.stop {
             // A stop always has an end here: the grace is one.
             Some(stop) if control.generation == generation => {
@@ -224,7 +223,7 @@ impl Slot {
                 self.word.over(generation);
             }
             control.cancel_token();
-            control.stir();
+            control.tell_others();
         }
         Some(tracker)
     }
