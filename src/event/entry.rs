@@ -37,10 +37,11 @@ pub(super) type Kinds = ArrayVec<EventKind, 5>;
 
 impl Entry {
     /// How many events it stands for.
-    pub(super) fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u8 {
         match self {
-            Self::Told(told) => told.count(),
-            Self::Plain(_) => 1,
+            // Not more than five.
+            Self::Told(Told::End(end)) => end.count() as u8,
+            Self::Told(Told::Other(_)) | Self::Plain(_) => 1,
         }
     }
 
@@ -75,14 +76,6 @@ impl Plain {
 }
 
 impl Told {
-    /// How many events it stands for.
-    pub(super) fn count(&self) -> u64 {
-        match self {
-            Self::End(end) => end.count() as u64,
-            Self::Other(_) => 1,
-        }
-    }
-
     pub(super) fn kinds(&self) -> Kinds {
         match self {
             Self::End(end) => end.events().into_iter().map(EventKind::from).collect(),

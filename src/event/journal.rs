@@ -2,6 +2,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,8 @@ pub(crate) struct Copying {
     /// Away while a thread writes to it.
     file: Option<LineFile>,
     next: u64,
+    /// Of the last that was written.
+    uptime: Duration,
     /// It could not be written last time.
     failing: bool,
 }
@@ -80,6 +83,7 @@ impl Copying {
             file: Some(LineFile::open(&file.path, file.rotation)?),
             ring,
             next: 1,
+            uptime: Duration::ZERO,
             failing: false,
         })
     }
@@ -90,8 +94,9 @@ impl Copying {
         loop {
             // Before reading, so that nothing appended in between is missed.
             let grown = Growth::of(&self.ring);
-            let (entries, next) = match self.ring.read(self.next, &everything) {
+            let (entries, next) = match self.ring.read(self.next, self.uptime, &everything) {
                 Read::Events { batch, next } => {
+                    self.uptime = batch.back().map_or(self.uptime, |last| last.uptime);
                     let events = batch.into_iter();
                     (
                         events.map(|event| Entry::Event(event.into())).collect(),

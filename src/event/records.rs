@@ -27,6 +27,8 @@ pub(super) struct Record {
     pub(super) generation: u64,
     pub(super) correlation: u64,
     pub(super) attempt: u32,
+    /// How many events it stands for.
+    count: u8,
     what: What,
 }
 
@@ -39,6 +41,13 @@ enum What {
     Told(u32),
 }
 
+impl Record {
+    /// The sequence after its last event.
+    fn end(&self) -> u64 {
+        self.sequence + u64::from(self.count)
+    }
+}
+
 impl Records {
     pub(super) fn push(
         &mut self,
@@ -49,8 +58,9 @@ impl Records {
         correlation: u64,
         entry: Entry,
     ) {
-        let what = self.tell(entry);
         make_room(&mut self.records);
+        let count = entry.count();
+        let what = self.tell(entry);
         self.records.push_back(Record {
             sequence,
             uptime,
@@ -59,6 +69,7 @@ impl Records {
             generation: origin.generation,
             correlation,
             attempt: origin.attempt,
+            count,
             what,
         });
     }
@@ -77,9 +88,7 @@ impl Records {
 
     /// Takes out the oldest record, if all of it is older than `first`.
     pub(super) fn forget(&mut self, first: u64) -> Option<Forgotten> {
-        let oldest = self.records.front()?;
-        let end = oldest.sequence + self.count(oldest);
-        if end > first {
+        if self.records.front()?.end() > first {
             return None;
         }
         let record = self.records.pop_front()?;
@@ -101,13 +110,8 @@ impl Records {
 
     /// The records from the one on that holds this sequence, or the first after it.
     pub(super) fn from(&self, sequence: u64) -> impl Iterator<Item = &Record> {
-        let before = |record: &Record| record.sequence + self.count(record) <= sequence;
+        let before = |record: &Record| record.end() <= sequence;
         self.records.range(self.records.partition_point(before)..)
-    }
-
-    /// How many events it stands for.
-    fn count(&self, record: &Record) -> u64 {
-        self.told(record).map_or(1, Told::count)
     }
 
     pub(super) fn kinds(&self, record: &Record) -> Kinds {

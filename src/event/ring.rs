@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     thread,
@@ -40,19 +40,14 @@ pub(crate) struct Ring {
     pub(crate) lag: Lag,
     /// Whether gaps are counted in metrics.
     pub(super) counted: bool,
-    last: Apart<Mutex<Last>>,
+    /// The last sequence that was given out.
+    last: Apart<AtomicU64>,
+    /// No more will come.
+    closed: AtomicBool,
     lanes: Box<[Apart<Mutex<Records>>]>,
     grown: Arc<Notify>,
     /// How many wait for it to grow.
     waiting: AtomicUsize,
-}
-
-/// What is known of the last event.
-struct Last {
-    sequence: u64,
-    uptime: Nanos,
-    /// No more will come.
-    closed: bool,
 }
 
 /// A wait for what comes next.
@@ -147,11 +142,8 @@ impl Ring {
             capacity: capacity.max(1),
             lag,
             counted,
-            last: Apart(Mutex::new(Last {
-                sequence: 0,
-                uptime: Nanos::ZERO,
-                closed: false,
-            })),
+            last: Apart::default(),
+            closed: AtomicBool::new(false),
             // So many that the threads of a runtime seldom share one.
             lanes: iter::repeat_with(Apart::default)
                 .take(2 * thread::available_parallelism().map_or(1, usize::from))
@@ -184,7 +176,7 @@ impl Ring {
 
     /// The sequence of the last event.
     pub(crate) fn head(&self) -> u64 {
-        lock(&self.last.0).sequence
+        self.last.0.load(Ordering::Acquire)
     }
 
     /// Appends what happened at once. With no correlation given, it is tied to itself if it opens a chain of
@@ -197,21 +189,22 @@ impl Ring {
         correlation: u64,
     ) -> Recorded {
         let entry = entry.into();
-        let (count, opens) = (entry.count(), entry.opens());
+        let (count, opens) = (u64::from(entry.count()), entry.opens());
         let path = origin.path.clone();
         let mut lane = self.lane();
         // The lane is held meanwhile: a reader, who holds them all, finds every number that is given out.
-        let (sequence, uptime) = self.next(count, at);
+        let sequence = self.last.0.fetch_add(count, Ordering::AcqRel) + 1;
+        let head = sequence + count - 1;
         let correlation = match correlation {
             0 if opens => sequence,
             correlation => correlation,
         };
-        let head = sequence + count - 1;
         // Never falling behind: an append makes one record, and takes two away at most.
         let first = self.first(head);
-        let _forgotten = [lane.forget(first), lane.forget(first)];
-        lane.push(sequence, uptime, path, origin, correlation, entry);
+        let forgotten = [lane.forget(first), lane.forget(first)];
+        lane.push(sequence, at, path, origin, correlation, entry);
         drop(lane);
+        drop(forgotten);
         if sequence / Self::SWEEP != (head + 1) / Self::SWEEP {
             self.sweep(head);
         }
@@ -223,16 +216,6 @@ impl Ring {
             sequence: head,
             correlation,
         }
-    }
-
-    /// Gives out the next numbers; time does not go back from one to the next.
-    fn next(&self, count: u64, at: Nanos) -> (u64, Nanos) {
-        let mut last = lock(&self.last.0);
-        let sequence = last.sequence + 1;
-        last.sequence += count;
-        // Somebody was quicker; or the clock is a virtual one, and this is none of its threads.
-        last.uptime = last.uptime.max(at);
-        (sequence, last.uptime)
     }
 
     /// Clears up in one of the lanes: its thread may append no more.
@@ -268,18 +251,19 @@ impl Ring {
 
     /// No more events will come: readers end when they have read all.
     pub(crate) fn close(&self) {
-        lock(&self.last.0).closed = true;
+        self.closed.store(true, Ordering::Release);
         self.grown.notify_waiters();
     }
 
     /// What there is for a reader from `next` on. Nobody has to wait for long for who reads: it looks at a
     /// part of the ring only, whatever it is looking for.
-    pub(super) fn read(&self, next: u64, wanted: &Selection) -> Read {
+    ///
+    /// Threads that append at once may have read the clock in another order than they got their numbers: for a
+    /// reader time does not go back, from `after` on.
+    pub(super) fn read(&self, next: u64, after: Duration, wanted: &Selection) -> Read {
+        let closed = self.closed.load(Ordering::Acquire);
         let lanes: Vec<_> = self.lanes.iter().map(|lane| lock(&lane.0)).collect();
-        let (head, closed) = {
-            let last = lock(&self.last.0);
-            (last.sequence, last.closed)
-        };
+        let head = self.head();
         if next > head {
             return if closed { Read::Closed } else { Read::Empty };
         }
@@ -295,7 +279,7 @@ impl Ring {
             };
         }
         let mut batch = VecDeque::new();
-        let mut end = next;
+        let (mut end, mut uptime) = (next, after);
         for (lane, record) in merged(&lanes, next) {
             for (sequence, kind) in (record.sequence..).zip(lane.kinds(record)) {
                 if sequence < next {
@@ -305,7 +289,8 @@ impl Ring {
                     return Read::Events { batch, next: end };
                 }
                 if wanted.filter.passes(&record.path, &kind) {
-                    batch.push_back(self.event(record, sequence, kind));
+                    uptime = uptime.max(record.uptime.into());
+                    batch.push_back(self.event(record, sequence, uptime, kind));
                 }
                 end = sequence + 1;
             }
@@ -316,10 +301,11 @@ impl Ring {
     /// All that it holds from `at` on, and how many of those it holds no more.
     pub(crate) fn held_from(&self, mut at: u64) -> (Vec<SupervisorEvent>, u64) {
         let everything = Selection::default();
-        let mut held = Vec::new();
+        let mut held: Vec<SupervisorEvent> = Vec::new();
         let mut lost = 0;
         loop {
-            match self.read(at, &everything) {
+            let after = held.last().map_or(Duration::ZERO, |last| last.uptime);
+            match self.read(at, after, &everything) {
                 Read::Events { batch, next } => {
                     held.extend(batch);
                     at = next;
@@ -333,8 +319,13 @@ impl Ring {
         }
     }
 
-    fn event(&self, record: &Record, sequence: u64, kind: EventKind) -> SupervisorEvent {
-        let uptime = record.uptime.into();
+    fn event(
+        &self,
+        record: &Record,
+        sequence: u64,
+        uptime: Duration,
+        kind: EventKind,
+    ) -> SupervisorEvent {
         SupervisorEvent {
             schema: SupervisorEvent::SCHEMA,
             epoch: self.epoch.clone(),

@@ -4,6 +4,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures_core::Stream;
@@ -58,6 +59,8 @@ pub struct EventStream {
     wanted: Selection,
     /// The next to be given to the subscriber, or left out.
     next: u64,
+    /// Of the last that was given to it.
+    uptime: Duration,
     batch: VecDeque<SupervisorEvent>,
     /// Where the next batch begins.
     batch_end: u64,
@@ -78,6 +81,7 @@ impl EventStream {
                 since: head,
             },
             next,
+            uptime: Duration::ZERO,
             batch: VecDeque::new(),
             batch_end: next,
             sample: Sample::default(),
@@ -156,7 +160,7 @@ impl EventStream {
             self.advance(self.batch_end);
             // Registered before reading, so that nothing appended in between is missed.
             let waiting = self.waiting.get_or_insert_with(|| Growth::of(&self.ring));
-            match self.ring.read(self.next, &self.wanted) {
+            match self.ring.read(self.next, self.uptime, &self.wanted) {
                 Read::Events { batch, next } => {
                     self.batch = batch;
                     self.batch_end = next;
@@ -184,6 +188,7 @@ impl EventStream {
     /// The first event of the batch is behind the subscriber.
     fn passed(&mut self) -> Option<SupervisorEvent> {
         let event = self.batch.pop_front()?;
+        self.uptime = event.uptime;
         self.advance(event.sequence + 1);
         Some(event)
     }
