@@ -40,6 +40,7 @@ pin_project! {
 }
 
 impl<F, N: AtEnd> NotedFuture<F, N> {
+    #[inline]
     pub(crate) fn new(run: F, guard: EndGuard<N>) -> Self {
         Self { run, guard }
     }
@@ -68,6 +69,7 @@ pub(crate) struct EndGuard<N: AtEnd> {
 }
 
 impl<N: AtEnd> EndGuard<N> {
+    #[inline]
     pub(crate) fn new(ctx: impl Into<Option<TaskContext>>, note: N) -> Self {
         let ctx = ctx.into();
         Self { ctx, note }

@@ -45,7 +45,7 @@ impl Owner for Nobody {
         &self,
         _: RunId<'_>,
         _: supervisor_layers::policy::Nanos,
-        _: Steps,
+        _: Steps<'_>,
         _: u64,
     ) -> Recorded {
         Recorded::default()

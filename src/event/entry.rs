@@ -7,11 +7,12 @@ use supervisor_layers::{
 use super::{EventKind, TreeEvent};
 use crate::shutdown::ChildShutdownStatus;
 
-/// What the ring remembers of what happened at once: most of it is a word, and becomes events when somebody
+/// What the ring is to remember of what happened at once: most of it is a word, and becomes events when somebody
 /// reads it.
-pub(crate) enum Entry {
+pub(crate) enum Entry<'a> {
     Plain(Plain),
-    Told(Told),
+    End(&'a RunEnd),
+    Other(Box<EventKind>),
 }
 
 /// What has nothing more to say.
@@ -27,7 +28,7 @@ pub(crate) enum Plain {
 }
 
 /// What has.
-pub(crate) enum Told {
+pub(super) enum Told {
     End(RunEnd),
     Other(Box<EventKind>),
 }
@@ -35,13 +36,13 @@ pub(crate) enum Told {
 /// The events that happened at once.
 pub(super) type Kinds = ArrayVec<EventKind, 5>;
 
-impl Entry {
+impl Entry<'_> {
     /// How many events it stands for.
     pub(super) fn count(&self) -> u8 {
         match self {
             // Not more than five.
-            Self::Told(Told::End(end)) => end.count() as u8,
-            Self::Told(Told::Other(_)) | Self::Plain(_) => 1,
+            Self::End(end) => end.count() as u8,
+            Self::Plain(_) | Self::Other(_) => 1,
         }
     }
 
@@ -49,8 +50,8 @@ impl Entry {
     pub(super) fn opens(&self) -> bool {
         match self {
             Self::Plain(_) => false,
-            Self::Told(Told::End(_)) => true,
-            Self::Told(Told::Other(kind)) => matches!(
+            Self::End(_) => true,
+            Self::Other(kind) => matches!(
                 **kind,
                 EventKind::Lifecycle(LifecycleEvent::Unhealthy { .. })
                     | EventKind::Tree(
@@ -58,6 +59,10 @@ impl Entry {
                     )
             ),
         }
+    }
+
+    fn other(kind: impl Into<EventKind>) -> Self {
+        Self::Other(Box::new(kind.into()))
     }
 }
 
@@ -82,34 +87,30 @@ impl Told {
             Self::Other(kind) => Kinds::from_iter([EventKind::clone(kind)]),
         }
     }
-
-    fn other(kind: impl Into<EventKind>) -> Entry {
-        Entry::Told(Self::Other(Box::new(kind.into())))
-    }
 }
 
-impl From<Steps> for Entry {
-    fn from(steps: Steps) -> Self {
+impl<'a> From<Steps<'a>> for Entry<'a> {
+    fn from(steps: Steps<'a>) -> Self {
         Self::Plain(match steps {
-            Steps::End(end) => return Self::Told(Told::End(end)),
+            Steps::End(end) => return Self::End(end),
             Steps::One(event) => match event {
                 LifecycleEvent::Starting => Plain::Starting,
                 LifecycleEvent::Ready => Plain::Ready,
                 LifecycleEvent::Paused => Plain::Paused,
                 LifecycleEvent::Resumed => Plain::Resumed,
-                other => return Told::other(other),
+                other => return Self::other(other.clone()),
             },
         })
     }
 }
 
-impl From<TreeEvent> for Entry {
+impl From<TreeEvent> for Entry<'_> {
     fn from(event: TreeEvent) -> Self {
         Self::Plain(match event {
             TreeEvent::ChildAdded => Plain::Added,
             TreeEvent::Removed => Plain::Removed,
             TreeEvent::ChildShutdown { status } => Plain::Shutdown(status),
-            other => return Told::other(other),
+            other => return Self::other(other),
         })
     }
 }

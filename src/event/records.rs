@@ -32,9 +32,6 @@ pub(super) struct Record {
     what: What,
 }
 
-/// What was taken out, to be dropped where nobody waits for that.
-pub(super) type Forgotten = (Arc<str>, Option<Told>);
-
 enum What {
     Plain(Plain),
     /// Told under this number.
@@ -49,6 +46,7 @@ impl Record {
 }
 
 impl Records {
+    #[inline]
     pub(super) fn push(
         &mut self,
         sequence: u64,
@@ -56,7 +54,7 @@ impl Records {
         path: Arc<str>,
         origin: Origin<'_>,
         correlation: u64,
-        entry: Entry,
+        entry: Entry<'_>,
     ) {
         make_room(&mut self.records);
         let count = entry.count();
@@ -74,32 +72,33 @@ impl Records {
         });
     }
 
-    fn tell(&mut self, entry: Entry) -> What {
-        match entry {
-            Entry::Plain(plain) => What::Plain(plain),
-            Entry::Told(told) => {
-                make_room(&mut self.told);
-                self.told.push_back(told);
-                // There are never so many that the number could not tell them apart.
-                What::Told(self.first_told.wrapping_add(self.told.len() as u32 - 1))
-            }
-        }
+    fn tell(&mut self, entry: Entry<'_>) -> What {
+        let told = match entry {
+            Entry::Plain(plain) => return What::Plain(plain),
+            Entry::End(end) => Told::End(end.clone()),
+            Entry::Other(kind) => Told::Other(kind),
+        };
+        make_room(&mut self.told);
+        self.told.push_back(told);
+        // There are never so many that the number could not tell them apart.
+        What::Told(self.first_told.wrapping_add(self.told.len() as u32 - 1))
     }
 
     /// Takes out the oldest record, if all of it is older than `first`.
-    pub(super) fn forget(&mut self, first: u64) -> Option<Forgotten> {
-        if self.records.front()?.end() > first {
-            return None;
+    #[inline]
+    pub(super) fn forget(&mut self, first: u64) -> bool {
+        if self
+            .records
+            .front()
+            .is_none_or(|oldest| oldest.end() > first)
+        {
+            return false;
         }
-        let record = self.records.pop_front()?;
-        let told = match record.what {
-            What::Plain(_) => None,
-            What::Told(_) => {
-                self.first_told = self.first_told.wrapping_add(1);
-                self.told.pop_front()
-            }
-        };
-        Some((record.path, told))
+        if let Some(What::Told(_)) = self.records.pop_front().map(|record| record.what) {
+            self.first_told = self.first_told.wrapping_add(1);
+            drop(self.told.pop_front());
+        }
+        true
     }
 
     /// Gives back the room that was needed when its thread did more.

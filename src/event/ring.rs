@@ -181,11 +181,11 @@ impl Ring {
 
     /// Appends what happened at once. With no correlation given, it is tied to itself if it opens a chain of
     /// consequences.
-    pub(crate) fn append(
+    pub(crate) fn append<'a>(
         &self,
         origin: Origin<'_>,
         at: Nanos,
-        entry: impl Into<Entry>,
+        entry: impl Into<Entry<'a>>,
         correlation: u64,
     ) -> Recorded {
         let entry = entry.into();
@@ -201,10 +201,11 @@ impl Ring {
         };
         // Never falling behind: an append makes one record, and takes two away at most.
         let first = self.first(head);
-        let forgotten = [lane.forget(first), lane.forget(first)];
+        if lane.forget(first) {
+            lane.forget(first);
+        }
         lane.push(sequence, at, path, origin, correlation, entry);
         drop(lane);
-        drop(forgotten);
         if sequence / Self::SWEEP != (head + 1) / Self::SWEEP {
             self.sweep(head);
         }
@@ -227,10 +228,8 @@ impl Ring {
         };
         let first = self.first(head);
         let most = 2 * Self::SWEEP as usize;
-        let forgotten: Vec<_> = iter::from_fn(|| lane.forget(first)).take(most).collect();
+        let _ = (0..most).all(|_| lane.forget(first));
         lane.shrink();
-        drop(lane);
-        drop(forgotten);
     }
 
     /// The lane of this thread.

@@ -157,7 +157,7 @@ impl ChildSpec {
         self
     }
 
-    /// At most `failures` within `window`; the next one blows the fuse.
+    /// At most `failures` within `window`; the next one blows the fuse. `u32::MAX`: all pass, and none is counted.
     #[must_use]
     pub fn fuse(mut self, failures: u32, window: Duration) -> Self {
         self.policy_mut().fuse = Some(FuseLimit { failures, window });

@@ -185,7 +185,8 @@ impl SupervisorSpec {
     }
 
     /// At most `restarts` within `period`, over all children; one more and the supervisor gives up. As
-    /// OTP's intensity.
+    /// OTP's intensity. `u32::MAX`: all pass, and none
+    /// is counted.
     #[must_use]
     pub fn intensity(mut self, restarts: u32, period: Duration) -> Self {
         self.intensity = FuseLimit {

@@ -148,7 +148,7 @@ impl ScopeCore {
 
     /// Counts one restart; `false` is one too many.
     pub(super) fn charge_intensity(&self, now: Nanos) -> bool {
-        !lock(&self.intensity.0).charge(self.limit, now).blown
+        !self.limit.is_limited() || !lock(&self.intensity.0).charge(self.limit, now).blown
     }
 
     pub(crate) fn intensity(&self) -> FuseReading {
@@ -188,7 +188,7 @@ impl Owner for ScopeCore {
         self.tree.journal.origin()
     }
 
-    fn record(&self, run: RunId<'_>, at: Nanos, steps: Steps, correlation: u64) -> Recorded {
+    fn record(&self, run: RunId<'_>, at: Nanos, steps: Steps<'_>, correlation: u64) -> Recorded {
         if self.dependants_wait.load(Ordering::Acquire) {
             self.stir();
         }

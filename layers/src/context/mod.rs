@@ -27,7 +27,7 @@ pub use helpers::Helper;
 pub use owner::{LifecycleEvent, Owner, Recorded, RunId};
 pub use request::StopRequest;
 pub use slot::{Cancelled, after};
-pub(crate) use slot::{Exit, Slot, Wait, Watch};
+pub(crate) use slot::{Slot, Wait, Watch};
 pub use status::{
     ChildSettings, ChildSnapshot, ChildStatus, HoldReason, LastExit, PollStatistics,
     ReadinessPolicy,

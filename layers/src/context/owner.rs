@@ -45,7 +45,7 @@ pub trait Owner: Any + Send + Sync {
     /// What happened to a child at once. `correlation` is 0 where nothing caused it yet.
     ///
     /// `at` is, as all times here, since the [origin](Self::origin).
-    fn record(&self, run: RunId<'_>, at: Nanos, steps: Steps, correlation: u64) -> Recorded;
+    fn record(&self, run: RunId<'_>, at: Nanos, steps: Steps<'_>, correlation: u64) -> Recorded;
 
     /// Whether the supervisor's intensity lets one restart pass now; asked for children without a fuse.
     fn admit_restart(&self, now: Nanos) -> bool;

@@ -10,38 +10,35 @@ use crate::{
     },
 };
 
-/// What happened to a child at once: one event, or all that the end of a run consists of.
-#[derive(Debug, Clone)]
-pub enum Steps {
+/// What happened to a child at once, lent to whoever keeps or tells it: one event, or all that the end of a run
+/// consists of.
+#[derive(Debug, Clone, Copy)]
+pub enum Steps<'a> {
     /// One event.
-    One(LifecycleEvent),
+    One(&'a LifecycleEvent),
     /// A run ended.
-    End(RunEnd),
+    End(&'a RunEnd),
 }
 
-impl From<RunEnd> for Steps {
-    fn from(end: RunEnd) -> Self {
+impl Steps<'_> {
+    /// What happened, in order.
+    pub fn events(&self) -> ArrayVec<LifecycleEvent, { RunEnd::MOST_EVENTS }> {
+        match self {
+            Self::One(event) => ArrayVec::from_iter([LifecycleEvent::clone(event)]),
+            Self::End(end) => end.events(),
+        }
+    }
+}
+
+impl<'a> From<&'a RunEnd> for Steps<'a> {
+    fn from(end: &'a RunEnd) -> Self {
         Self::End(end)
     }
 }
 
-impl From<LifecycleEvent> for Steps {
-    fn from(event: LifecycleEvent) -> Self {
+impl<'a> From<&'a LifecycleEvent> for Steps<'a> {
+    fn from(event: &'a LifecycleEvent) -> Self {
         Self::One(event)
-    }
-}
-
-/// What happened, in order.
-impl IntoIterator for Steps {
-    type Item = LifecycleEvent;
-    type IntoIter = arrayvec::IntoIter<LifecycleEvent, { RunEnd::MOST_EVENTS }>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        match self {
-            Self::One(event) => ArrayVec::from_iter([event]),
-            Self::End(end) => end.events(),
-        }
-        .into_iter()
     }
 }
 

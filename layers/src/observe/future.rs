@@ -30,6 +30,7 @@ pin_project! {
 }
 
 impl<F> ObserveFuture<F> {
+    #[inline]
     pub(super) fn new(
         run: F,
         span: Span,

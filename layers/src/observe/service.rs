@@ -50,7 +50,10 @@ impl ObserveLayer {
         }
         let watched = monitor::watch(&ctx, self);
         let guard = EndGuard::new(ctx.clone(), Count::new(self.metrics, watched));
-        let run = span.in_scope(|| call(ctx));
+        let run = match span.is_disabled() {
+            true => call(ctx),
+            false => span.in_scope(|| call(ctx)),
+        };
         let slow_poll = self.poll_statistics.then_some(self.slow_poll);
         ObserveFuture::new(run, span, slow_poll, guard)
     }

@@ -8,12 +8,22 @@ use super::Nanos;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct FuseLimit {
-    /// How many pass. 0: the first is already too many.
+    /// How many pass. 0: the first is already too many. [`UNLIMITED`](Self::UNLIMITED): all do.
     pub failures: u32,
     /// How long one counts.
     #[serde(rename = "window_ms", with = "crate::serde_millis")]
     #[cfg_attr(feature = "schemars", schemars(with = "u64"))]
     pub window: Duration,
+}
+
+impl FuseLimit {
+    /// So many failures are never too many, and none of them is counted.
+    pub const UNLIMITED: u32 = u32::MAX;
+
+    /// Whether there is anything to count.
+    pub fn is_limited(&self) -> bool {
+        self.failures != Self::UNLIMITED
+    }
 }
 
 /// What a limit reads after one more was counted.
@@ -39,6 +49,13 @@ impl SlidingLog {
     ///
     /// As OTP: one exactly `window` old still counts.
     pub fn charge(&mut self, limit: FuseLimit, now: impl Into<Nanos>) -> FuseReading {
+        if !limit.is_limited() {
+            return FuseReading {
+                used: 0,
+                limit,
+                blown: false,
+            };
+        }
         let now = now.into();
         self.expire(limit, now);
         self.times.push_back(now);
@@ -104,6 +121,16 @@ mod tests {
                 .charge(limit(0, 100), Duration::ZERO)
                 .blown
         );
+    }
+
+    #[test]
+    fn what_is_unlimited_takes_no_memory() {
+        let mut log = SlidingLog::default();
+        for t in 0..100 {
+            let reading = log.charge(limit(FuseLimit::UNLIMITED, 100), Duration::from_millis(t));
+            assert_eq!((reading.used, reading.blown), (0, false));
+        }
+        assert_eq!(log.times.capacity(), 0);
     }
 
     proptest! {

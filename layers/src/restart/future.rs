@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use crate::{
     BoxError, FailureKind, RestartAction, RestartType, TaskContext, TaskFailure,
-    context::{Exit, Wait},
+    context::Wait,
     policy::Nanos,
     task::{RunFailure, catch_panic},
 };
@@ -253,19 +253,14 @@ where
                     }
                 }
                 State::Running { polled } => {
-                    let Some(run) = this.run.as_mut().as_pin_mut() else {
-                        unreachable!("a run lives in this state")
-                    };
-                    let Poll::Ready(result) = asked(|| run.poll(cx).map_err(Into::into)) else {
+                    let Poll::Ready(result) = poll_run(this.run.as_mut(), cx) else {
                         if !*polled {
                             *polled = true;
                             this.ctx.slot().pending(this.ctx.generation());
                         }
                         return Poll::Pending;
                     };
-                    // The layers inside note what they know when they are dropped at the latest.
-                    let dropped = catch_panic(|| this.run.set(None)).map_err(RunFailure::from);
-                    exited = settle(this.state, this.ctx, result.and(dropped));
+                    exited = settle(this.state, this.ctx, result);
                 }
                 State::Joining(joining) => {
                     ready!(joining.helpers.as_mut().poll(cx));
@@ -308,6 +303,41 @@ fn leave_queues<S: Clone>(service: &mut S) {
     let _ = catch_panic(|| *service = service.clone());
 }
 
+/// Polls the run, and drops it when it is over: the layers inside note what they know then at the latest. All of
+/// it is the user's code, and may panic.
+fn poll_run<F, E>(mut run: Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Poll<RunResult>
+where
+    F: Future<Output = Result<(), E>>,
+    E: Into<BoxError>,
+{
+    let mut answer = None;
+    let polled = catch_panic(|| {
+        let Some(live) = run.as_mut().as_pin_mut() else {
+            unreachable!("a run lives in this state")
+        };
+        let Poll::Ready(result) = live.poll(cx) else {
+            return Poll::Pending;
+        };
+        answer = Some(result.map_err(Into::into));
+        run.set(None);
+        Poll::Ready(())
+    });
+    let over = match polled {
+        Ok(Poll::Pending) => return Poll::Pending,
+        Ok(Poll::Ready(())) => Ok(()),
+        Err(panic) => Err(panic.into()),
+    };
+    Poll::Ready(match answer {
+        Some(Ok(())) => over,
+        Some(Err(error)) => Err(RunFailure::of(error)),
+        // It panicked while it was polled; what its destructor may say besides is of no interest.
+        None => {
+            let _ = catch_panic(|| run.set(None));
+            over
+        }
+    })
+}
+
 /// What the user's code answers, the conversion of its error included: all of it may panic.
 fn asked(f: impl FnOnce() -> Poll<Result<(), BoxError>>) -> Poll<RunResult> {
     match catch_panic(|| f().map_err(RunFailure::of)) {
@@ -333,18 +363,18 @@ fn after(ctx: &TaskContext, result: RunResult, restart: RestartType) -> Next {
             open: false,
         };
     };
-    let Exit { decision, at, .. } = exit;
     let goes_on = Next::GoesOn {
-        at: Some(at),
+        at: Some(exit.at),
         open: exit.open,
     };
     if matches!(
-        decision.action,
+        exit.action,
         RestartAction::Quarantine { .. } | RestartAction::Fail | RestartAction::GiveUp
-    ) {
+    ) && let Some((_, decision)) = ctx.as_gate().last_decision()
+    {
         tracing::warn!(target: "rust_supervisor", path = ctx.path(), %decision, "down");
     }
-    match decision.action {
+    match exit.action {
         // A restart by hand may have come while the helpers ended.
         _ if !exit.ended => {
             discard(result);
@@ -354,10 +384,8 @@ fn after(ctx: &TaskContext, result: RunResult, restart: RestartType) -> Next {
         RestartAction::Fail => Next::Ends(Err(result.err().unwrap_or_else(|| {
             TaskFailure::new(FailureKind::StartFailed, "completed before it had started").into()
         }))),
-        RestartAction::GiveUp => Next::Ends(over(FailureKind::GaveUp, &decision, result)),
-        RestartAction::Escalate => {
-            Next::Ends(over(FailureKind::IntensityExceeded, &decision, result))
-        }
+        RestartAction::GiveUp => Next::Ends(over(FailureKind::GaveUp, ctx, result)),
+        RestartAction::Escalate => Next::Ends(over(FailureKind::IntensityExceeded, ctx, result)),
         RestartAction::Restart { .. }
         | RestartAction::RestartGroup { .. }
         | RestartAction::Quarantine { .. }
@@ -368,8 +396,11 @@ fn after(ctx: &TaskContext, result: RunResult, restart: RestartType) -> Next {
     }
 }
 
-fn over(kind: FailureKind, decision: &crate::RestartDecision, result: RunResult) -> RunResult {
-    let failure = TaskFailure::new(kind, decision.to_string());
+/// The end of a life that a limit ended, in the words of the decision.
+fn over(kind: FailureKind, ctx: &TaskContext, result: RunResult) -> RunResult {
+    let decision = ctx.as_gate().last_decision();
+    let words = decision.map_or_else(String::new, |(_, decision)| decision.to_string());
+    let failure = TaskFailure::new(kind, words);
     let failure = match result {
         Err(source) => failure.with_source(std::sync::Arc::new(source.share())),
         Ok(()) => failure,

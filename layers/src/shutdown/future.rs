@@ -23,6 +23,7 @@ pin_project! {
 }
 
 impl<F> ShutdownFuture<F> {
+    #[inline]
     pub(crate) fn new(run: F, ctx: TaskContext, layer: &ShutdownLayer) -> Self {
         Self {
             run: Some(run),

@@ -118,6 +118,7 @@ pin_project! {
 }
 
 impl<F> CatchPanicFuture<F> {
+    #[inline]
     pub(super) fn new(run: Result<F, TaskFailure>) -> Self {
         let run = match run {
             Ok(run) => Run::Lives { run },

@@ -44,6 +44,7 @@ struct Limits {
 }
 
 impl<F> WatchdogFuture<F> {
+    #[inline]
     pub(crate) fn new(run: F, ctx: TaskContext, limits: &WatchdogLayer) -> Self {
         Self {
             run: Some(run),

@@ -128,11 +128,11 @@ impl Owner for Recorder {
         &self,
         run: RunId<'_>,
         _: supervisor_layers::policy::Nanos,
-        steps: Steps,
+        steps: Steps<'_>,
         correlation: u64,
     ) -> Recorded {
         let mut all = self.steps();
-        for step in steps {
+        for step in steps.events() {
             all.push((run.generation, step));
             self.correlations.lock().unwrap().push(correlation);
         }

@@ -143,7 +143,7 @@ async fn stop<S: Stack>(n: usize, order: ShutdownOrder) -> Taken {
     let began = Instant::now();
     let result = handle.shutdown_tree(&by()).await.unwrap();
     let took = began.elapsed();
-    assert!(result.clean && result.report.children.len() == n);
+    assert!(result.clean && result.report.children.len() == n, "{} {}", result, result.report.children.len());
     Taken::each(took, n)
 }
 

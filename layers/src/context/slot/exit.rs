@@ -10,9 +10,9 @@ use crate::{
     policy::{ExitFacts, Nanos, RestartAction, RestartDecision, RestartType, decide},
 };
 
-/// How a run's end was decided, when it was, and what it left the slot like.
+/// What was decided at a run's end, when that was, and what it left the slot like.
 pub(crate) struct Exit {
-    pub(crate) decision: RestartDecision,
+    pub(crate) action: RestartAction,
     pub(crate) at: Nanos,
     /// The life is over.
     pub(crate) ended: bool,
@@ -77,14 +77,14 @@ impl Slot {
         let message = result.err().map(|failure| failure.message().clone());
         let followed = self.follow(&mut control, &decision, now);
         let end = RunEnd::new(&decision, message, followed);
+        self.record(&mut control, now, &end);
         let history = control.history();
         history.exits[exit as usize] += 1;
         history.last_exit = Some(Last {
             generation,
-            end: end.clone(),
+            end,
             at: now,
         });
-        self.record(&mut control, now, end);
         let correlation = control.correlation;
         if control.hold.is_some() {
             control.correlation = 0;
@@ -98,7 +98,7 @@ impl Slot {
             owner.decided(run, &decision, correlation);
         }
         Some(Exit {
-            decision,
+            action: decision.action,
             at: now,
             ended,
             open,

@@ -86,7 +86,7 @@ impl Slot {
         request: &StopRequest,
     ) {
         control.correlate(request.correlation);
-        self.record(control, self.now(), step);
+        self.record(control, self.now(), &step);
         control.cut_backoff();
         if control.is_alive() {
             self.stop_locked(control, cause, request);
@@ -113,7 +113,7 @@ impl Slot {
             HoldReason::Paused => LifecycleEvent::Resumed,
         };
         control.forget_history();
-        self.record(control, self.now(), step);
+        self.record(control, self.now(), &step);
         control.stir();
         from
     }

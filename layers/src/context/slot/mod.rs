@@ -32,7 +32,6 @@ use super::{ChildSnapshot, ContextSpec, Owner, RunId, Steps};
 use crate::{StopCause, policy::Nanos};
 pub(crate) use admission::Wait;
 use control::{Control, Phase};
-pub(crate) use exit::Exit;
 use locked::Locked;
 pub(crate) use look::Look;
 pub(crate) use poll_word::{PollWord, Watch};
@@ -105,7 +104,7 @@ impl Slot {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record(&self, control: &mut Control, now: Nanos, steps: impl Into<Steps>) {
+    fn record<'a>(&self, control: &mut Control, now: Nanos, steps: impl Into<Steps<'a>>) {
         control.since = now;
         if let Some(owner) = self.owner() {
             let recorded =

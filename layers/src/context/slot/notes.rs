@@ -27,7 +27,7 @@ pub(crate) struct StartPending {
 /// What the layers around a run tell, keep and ask.
 impl Slot {
     pub(crate) fn publish(&self, settings: impl FnOnce(&mut ChildSettings)) {
-        let mut control = self.lock();
+        let mut control = self.peek();
         let told = control.settings.as_deref().copied();
         let mut new = told.unwrap_or_default();
         settings(&mut new);
@@ -39,7 +39,7 @@ impl Slot {
 
     /// All settings at once, shared by those that have the same.
     pub(crate) fn settings_are(&self, settings: &Arc<ChildSettings>) {
-        let told = &mut self.lock().settings;
+        let told = &mut self.peek().settings;
         if !told
             .as_ref()
             .is_some_and(|told| Arc::ptr_eq(told, settings))
@@ -53,7 +53,7 @@ impl Slot {
         key: usize,
         f: impl FnOnce(&mut T) -> R,
     ) -> R {
-        self.lock().history().memory.with(key, f)
+        self.peek().history().memory.with(key, f)
     }
 
     pub(crate) fn recall<T: Send + 'static, R>(
@@ -61,20 +61,20 @@ impl Slot {
         key: usize,
         f: impl FnOnce(&mut T) -> R,
     ) -> Option<R> {
-        self.lock().history.as_mut()?.memory.find(key).map(f)
+        self.peek().history.as_mut()?.memory.find(key).map(f)
     }
 
     pub(crate) fn meter(&self) -> Option<Arc<Meter>> {
-        self.lock().history.as_ref()?.meter.clone()
+        self.peek().history.as_ref()?.meter.clone()
     }
 
     pub(crate) fn keep_meter(&self, meter: Arc<Meter>) {
-        self.lock().history().meter = Some(meter);
+        self.peek().history().meter = Some(meter);
     }
 
     /// A blown fuse is the one that counts, where there are several.
     pub(crate) fn note_fuse(&self, fuse: FuseReading) {
-        let mut control = self.lock();
+        let mut control = self.peek();
         let history = control.history();
         let noted = &mut history.notes.fuse;
         if noted.is_none_or(|noted| fuse.blown || !noted.blown) {
@@ -84,12 +84,12 @@ impl Slot {
     }
 
     pub(crate) fn note_backoff(&self, delay: BackoffDelay) {
-        self.lock().history().notes.backoff = Some(delay);
+        self.peek().history().notes.backoff = Some(delay);
     }
 
     /// Notes a hold if the fuse blew.
     pub(crate) fn note_quarantine(&self, release_after: Option<Duration>) {
-        let mut control = self.lock();
+        let mut control = self.peek();
         let Some(history) = &mut control.history else {
             return;
         };
@@ -123,7 +123,7 @@ impl Slot {
         let lasts = self.poll.report(now.nanos(), after)?;
         let since = control.since;
         let stuck = LifecycleEvent::Stuck { lasts };
-        self.record(&mut control, self.now(), stuck);
+        self.record(&mut control, self.now(), &stuck);
         // It is no other status.
         control.since = since;
         Some((control.generation, lasts))
@@ -150,7 +150,7 @@ impl Slot {
     }
 
     pub(crate) fn ran_for(&self) -> Duration {
-        self.now().saturating_sub(self.lock().began)
+        self.now().saturating_sub(self.peek().began)
     }
 
     /// The same, and where to count it, if that was looked up already.
@@ -180,6 +180,6 @@ impl Slot {
     }
 
     pub(crate) fn has_grace(&self) -> bool {
-        self.lock().setting(|settings| settings.grace).is_some()
+        self.peek().setting(|settings| settings.grace).is_some()
     }
 }

@@ -46,7 +46,7 @@ impl Slot {
         }
         control.lingering = false;
         self.word.runs(control.generation);
-        self.record(&mut control, now, LifecycleEvent::Starting);
+        self.record(&mut control, now, &LifecycleEvent::Starting);
         control.tell_watchers();
         Some(control.generation)
     }
@@ -94,7 +94,7 @@ impl Slot {
         control.started = control.generation;
         let now = self.now();
         control.beat = Some(now);
-        self.record(control, now, LifecycleEvent::Ready);
+        self.record(control, now, &LifecycleEvent::Ready);
         if control.stop.is_none() {
             control.correlation = 0;
         }
@@ -138,7 +138,7 @@ impl Slot {
         let mut control = self.lock();
         if control.runs(generation) && control.stop.is_none() {
             let step = LifecycleEvent::Unhealthy { reason };
-            self.record(&mut control, self.now(), step);
+            self.record(&mut control, self.now(), &step);
             self.stop_locked(&mut control, StopCause::Unhealthy, &StopRequest::default());
         }
     }
@@ -205,6 +205,8 @@ impl Slot {
 
     /// Ends the run's helpers; answers what their end is awaited by, if any lives.
     pub(crate) fn end_helpers(&self, generation: u64) -> Option<TaskTracker> {
+        // Most runs have none, and change nothing here.
+        self.peek().helpers()?;
         let mut control = self.lock();
         if control.generation != generation {
             return None;

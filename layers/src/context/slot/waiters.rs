@@ -145,17 +145,24 @@ impl Woken {
             self.task = waiters.task.clone();
         }
     }
+
+    #[cold]
+    fn wake(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+        self.runs.wake();
+        self.watchers.wake();
+    }
 }
 
 /// To be dropped with the slot unlocked: whoever looks would come to wait for the lock.
 impl Drop for Woken {
     #[inline]
     fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.wake();
+        if self.task.is_some() || self.runs.0.is_some() || self.watchers.0.is_some() {
+            self.wake();
         }
-        self.runs.wake();
-        self.watchers.wake();
     }
 }
 
@@ -198,7 +205,6 @@ impl List {
         }
     }
 
-    #[inline]
     fn wake(&mut self) {
         if let Some(list) = self.0.take() {
             list.into_iter().for_each(|waiting| waiting.waker.wake());
