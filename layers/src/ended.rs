@@ -17,17 +17,20 @@ pub enum Ended {
     Dropped,
 }
 
+impl Ended {
+    pub(crate) fn of<T, E>(result: &Result<T, E>, ctx: &TaskContext) -> Self {
+        // A run that returns because it was found unhealthy has not completed.
+        let unhealthy = ctx.stop_cause() == Some(StopCause::Unhealthy);
+        match result.is_ok() && !unhealthy {
+            true => Self::Completed,
+            false => Self::Failed,
+        }
+    }
+}
+
 /// What a layer does at the end of a run.
 pub trait AtEnd {
     fn at_end(&self, ctx: &TaskContext, ended: Ended);
-}
-
-impl<N: AtEnd> AtEnd for Option<N> {
-    fn at_end(&self, ctx: &TaskContext, ended: Ended) {
-        if let Some(note) = self {
-            note.at_end(ctx, ended);
-        }
-    }
 }
 
 pin_project! {
@@ -76,14 +79,9 @@ impl<N: AtEnd> EndGuard<N> {
     }
 
     pub(crate) fn ended<T, E>(&mut self, result: &Result<T, E>) {
-        let Some(ctx) = &self.ctx else { return };
-        // A run that returns because it was found unhealthy has not completed.
-        let unhealthy = ctx.stop_cause() == Some(StopCause::Unhealthy);
-        self.end(if result.is_ok() && !unhealthy {
-            Ended::Completed
-        } else {
-            Ended::Failed
-        });
+        if let Some(ctx) = &self.ctx {
+            self.end(Ended::of(result, ctx));
+        }
     }
 
     fn end(&mut self, ended: Ended) {

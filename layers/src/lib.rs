@@ -53,6 +53,7 @@ mod builder;
 pub mod context;
 mod ended;
 pub mod fuse;
+mod inner;
 pub mod metric;
 pub mod observe;
 pub mod policy;

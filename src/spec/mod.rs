@@ -17,6 +17,6 @@ pub(crate) use path::check_id;
 pub use path::{InvalidId, SupervisorPath};
 pub use policy::{AutoShutdown, EscalationPolicy, OnFuseBlown, ShutdownOrder, SupervisionStrategy};
 pub(crate) use pool::Replicas;
-pub(crate) use service::{Build, Lives, Stack, Supervised};
+pub(crate) use service::{Build, Lives, Supervised};
 pub(crate) use supervisor::TreeSettings;
 pub use supervisor::{DynamicChildren, SupervisorSpec};

@@ -7,8 +7,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 use supervisor_layers::{
-    BoxError, ChildPolicy, IntoTaskResult, SupervisedLayer, TaskContext, TaskFactory, TaskFailure,
-    service_fn,
+    BoxError, IntoTaskResult, SupervisedLayer, TaskContext, TaskFactory, TaskFailure, service_fn,
     supervised::SupervisedService,
     task::{CatchPanic, catch_panic},
 };
@@ -34,20 +33,8 @@ pub(crate) trait Lives: Send + 'static {
     type Life: Future<Output = Result<(), TaskFailure>> + Send;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TaskFailure>>;
-    fn call(&mut self, ctx: TaskContext, stack: &Stack) -> Self::Life;
-}
-
-/// All layers of the default stack, shared by children of one policy.
-pub(crate) struct Stack {
-    pub(crate) policy: Arc<ChildPolicy>,
-    pub(crate) layer: SupervisedLayer,
-}
-
-impl Stack {
-    pub(crate) fn new(policy: Arc<ChildPolicy>) -> Self {
-        let layer = SupervisedLayer::new(*policy);
-        Self { policy, layer }
-    }
+    /// `layer` is what its supervisor has it run under, if it brings none.
+    fn call(&mut self, ctx: TaskContext, layer: &SupervisedLayer) -> Self::Life;
 }
 
 /// Lives in the default stack: each has a new one, and nothing is kept between them.
@@ -66,8 +53,8 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, ctx: TaskContext, stack: &Stack) -> Self::Life {
-        stack.layer.layer((self.make)()).into_life(ctx)
+    fn call(&mut self, ctx: TaskContext, layer: &SupervisedLayer) -> Self::Life {
+        layer.layer((self.make)()).into_life(ctx)
     }
 }
 
@@ -155,7 +142,7 @@ impl<S: TaskFactory> Lives for Kept<S> {
         ready.map_err(|error| TaskFailure::of(error.into()))
     }
 
-    fn call(&mut self, ctx: TaskContext, _: &Stack) -> Self::Life {
+    fn call(&mut self, ctx: TaskContext, _: &SupervisedLayer) -> Self::Life {
         Recognised {
             run: self.service().call(ctx),
         }

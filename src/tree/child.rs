@@ -8,16 +8,15 @@ use std::{
 };
 
 use supervisor_layers::{
-    ChildPolicy, Gate, RestartAction, RestartType, StopCause, TaskContext,
+    ChildPolicy, ChildSettings, Gate, RestartAction, RestartType, StopCause, SupervisedLayer,
+    TaskContext,
     context::{ContextSpec, ReadinessPolicy},
 };
 use tokio::task::JoinHandle;
 
 use super::{Scope, core::ScopeCore, ending::Ending};
 use crate::{
-    spec::{
-        Build, ChildSpec, OnFuseBlown, Stack, SupervisionStrategy, SupervisorPath, SupervisorSpec,
-    },
+    spec::{Build, ChildSpec, OnFuseBlown, SupervisionStrategy, SupervisorPath, SupervisorSpec},
     sync::lock,
 };
 
@@ -29,7 +28,6 @@ pub(crate) struct Child {
     pub(crate) kind: ChildKind,
     pub(crate) significant: bool,
     words: Option<Box<Words>>,
-    pub(super) stack: Arc<Stack>,
     readiness: ReadinessPolicy,
     on_fuse_blown: OnFuseBlown,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -149,16 +147,13 @@ impl Child {
             strategy,
             level,
         } = *place;
-        let stack = core.tree.stack(as_child.policy);
         let spec = ContextSpec {
             instance: core.tree.next_instance(),
             readiness: as_child.readiness,
             grouped: strategy != SupervisionStrategy::OneForOne,
             generation: 0,
-            settings: match &kind {
-                ChildKind::Worker(build) if !build.is_supervised() => None,
-                _ => Some(stack.layer.settings().clone()),
-            },
+            layer: Some(core.tree.layer(as_child.policy)),
+            own_layers: matches!(&kind, ChildKind::Worker(build) if !build.is_supervised()),
         };
         Arc::new(Self {
             gate: TaskContext::supervised(path.shared(), core.clone(), spec).gate(),
@@ -171,7 +166,6 @@ impl Child {
                     tags: as_child.tags,
                 })
             }),
-            stack,
             readiness: as_child.readiness,
             on_fuse_blown: as_child.on_fuse_blown,
             task: Mutex::default(),
@@ -219,10 +213,15 @@ impl Child {
         self.readiness == ReadinessPolicy::Explicit
     }
 
+    /// What its declaration says of its layers, whether it runs under those or not.
+    fn declared_layers(&self) -> Option<&ChildSettings> {
+        self.gate().layer().map(SupervisedLayer::settings)
+    }
+
     /// How long its start may take where no watchdog in its stack looks after it.
     pub(super) fn start_timeout(&self) -> Option<Duration> {
         match self.kind {
-            ChildKind::Worker(_) => self.stack.policy.watchdog.start_limit(),
+            ChildKind::Worker(_) => self.declared_layers()?.start_timeout,
             ChildKind::Supervisor(_) => None,
         }
     }
@@ -232,16 +231,20 @@ impl Child {
         match &self.kind {
             ChildKind::Supervisor(_) => true,
             ChildKind::Worker(build) if build.is_supervised() => {
-                self.stack.policy.grace.is_some() || self.gate().grace().is_some()
+                self.declared_layers()
+                    .is_some_and(|declared| declared.grace.is_some())
+                    || self.gate().grace().is_some()
             }
             ChildKind::Worker(_) => self.gate().grace().is_some(),
         }
     }
 
     pub(crate) fn restart_type(&self) -> RestartType {
+        let declared = || self.gate().layer().map(SupervisedLayer::restart);
         self.gate()
             .restart_type()
-            .unwrap_or(self.stack.policy.restart)
+            .or_else(declared)
+            .unwrap_or_default()
     }
 
     pub(super) fn on_fuse_blown(&self) -> OnFuseBlown {

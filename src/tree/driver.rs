@@ -177,8 +177,11 @@ impl<L: Lives> Future for Living<'_, L> {
                         Ok(Poll::Ready(Ok(()))) => {}
                         Ok(Poll::Ready(Err(failure))) | Err(failure) => return over(Err(failure)),
                     }
+                    let Some(layer) = gate.layer() else {
+                        unreachable!("every child of a tree has one")
+                    };
                     let ctx = ctx.clone();
-                    match catch_panic(|| this.lives.call(ctx, &this.task.child.stack)) {
+                    match catch_panic(|| this.lives.call(ctx, layer)) {
                         Ok(life) => this.stage.set(Stage::Living { life }),
                         Err(panic) => return over(Err(panic)),
                     }

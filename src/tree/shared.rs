@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use supervisor_layers::{ChildPolicy, TaskExit, context::after, policy::Nanos};
+use supervisor_layers::{ChildPolicy, SupervisedLayer, TaskExit, context::after, policy::Nanos};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,7 @@ use crate::{
     meta::CommandMeta,
     metrics,
     shutdown::{ChildShutdown, ChildShutdownStatus, ShutdownStage},
-    spec::{Stack, SupervisorPath, SupervisorSpec},
+    spec::{SupervisorPath, SupervisorSpec},
     sync::{Apart, lock},
 };
 
@@ -30,7 +30,7 @@ pub(crate) struct Tree {
     /// Whether what happens is counted in metrics.
     pub(crate) counted: bool,
     instances: AtomicU64,
-    stack: Mutex<Option<Arc<Stack>>>,
+    layer: Mutex<Option<(Arc<ChildPolicy>, SupervisedLayer)>>,
     depth: AtomicU32,
     closing: AtomicBool,
     by_itself: AtomicBool,
@@ -76,7 +76,7 @@ impl Tree {
             audit,
             counted: settings.counted,
             instances: AtomicU64::new(0),
-            stack: Mutex::default(),
+            layer: Mutex::default(),
             depth: AtomicU32::new(0),
             closing: AtomicBool::new(false),
             by_itself: AtomicBool::new(false),
@@ -109,11 +109,15 @@ impl Tree {
     }
 
     /// The layers of a policy. Children that come one after the other have one more often than not.
-    pub(super) fn stack(&self, policy: Arc<ChildPolicy>) -> Arc<Stack> {
-        let mut last = lock(&self.stack);
+    pub(super) fn layer(&self, policy: Arc<ChildPolicy>) -> SupervisedLayer {
+        let mut last = lock(&self.layer);
         match &*last {
-            Some(stack) if stack.policy == policy => stack.clone(),
-            _ => last.insert(Arc::new(Stack::new(policy))).clone(),
+            Some((of, layer)) if Arc::ptr_eq(of, &policy) || *of == policy => layer.clone(),
+            _ => {
+                let layer = SupervisedLayer::new(*policy);
+                *last = Some((policy, layer.clone()));
+                layer
+            }
         }
     }
 

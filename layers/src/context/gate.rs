@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{ChildSnapshot, ChildStatus, HoldReason, LastExit, Slot, StopRequest, TaskContext};
 use crate::{
-    FailureKind, StopCause, TaskExit, TaskFailure,
+    FailureKind, StopCause, SupervisedLayer, TaskExit, TaskFailure,
     policy::{RestartDecision, RestartType},
 };
 
@@ -90,6 +90,11 @@ impl Gate {
     /// Which addition of the child this is; a name that was removed and added again has a new one.
     pub fn instance(&self) -> u64 {
         self.slot.instance()
+    }
+
+    /// What its supervisor has it run under, if it does not bring layers of its own.
+    pub fn layer(&self) -> Option<&SupervisedLayer> {
+        self.slot.layer()
     }
 
     /// All there is to see of the child.

@@ -35,7 +35,7 @@ pub use status::{
 use steps::blown;
 pub use steps::{RunEnd, Steps};
 
-use crate::StopCause;
+use crate::{StopCause, SupervisedLayer};
 
 /// A run's view of itself and of the world that may stop it. Cheap to clone.
 ///
@@ -58,8 +58,10 @@ pub struct ContextSpec {
     pub grouped: bool,
     /// The last generation given out; the first run has the next one.
     pub generation: u64,
-    /// What its layers will tell that they are set to, where that is known: children of one policy share it.
-    pub settings: Option<Arc<ChildSettings>>,
+    /// What its supervisor has it run under, if it does not bring layers of its own.
+    pub layer: Option<SupervisedLayer>,
+    /// It brings them: those of its supervisor say nothing of it.
+    pub own_layers: bool,
 }
 
 impl TaskContext {
@@ -154,7 +156,7 @@ impl TaskContext {
     ///
     /// Safe: nothing is lost when the future is dropped.
     pub fn cancelled(&self) -> Cancelled<'_> {
-        self.slot().cancelled(self.generation)
+        Cancelled::of(self)
     }
 
     /// The same as a future that borrows nothing, for `with_graceful_shutdown` and its like.

@@ -7,11 +7,10 @@ use std::{
 use pin_project_lite::pin_project;
 use tracing::Span;
 
-use super::meter::Meter;
+use super::{ObserveLayer, meter::Meter, monitor};
 use crate::{
     BoxError, TaskContext, TaskExit, TaskFailure,
     ended::{AtEnd, EndGuard, Ended},
-    policy::Nanos,
     real_time::Moment,
     task::catch_panic,
 };
@@ -21,29 +20,21 @@ pin_project! {
     pub struct ObserveFuture<F> {
         #[pin]
         run: F,
-        // None if nobody listens.
-        span: Option<Box<Span>>,
-        // From when on a poll is slow; none if polls are not counted.
-        slow_poll: Option<Nanos>,
         guard: EndGuard<Count>,
     }
 }
 
 impl<F> ObserveFuture<F> {
-    #[inline]
-    pub(super) fn new(
-        run: F,
-        span: Span,
-        slow_poll: Option<Nanos>,
-        mut guard: EndGuard<Count>,
+    /// Has a run begin under observation.
+    pub(super) fn begin(
+        ctx: TaskContext,
+        settings: ObserveLayer,
+        call: impl FnOnce(TaskContext) -> F,
     ) -> Self {
-        guard.note.exit = TaskExit::Aborted;
-        Self {
-            run,
-            span: (!span.is_disabled()).then(|| Box::new(span)),
-            slow_poll,
-            guard,
-        }
+        let observed = Observed::begin(&ctx, &settings);
+        let mut guard = EndGuard::new(ctx.clone(), Count { settings, observed });
+        let run = guard.note.observed.call(|| call(ctx));
+        Self { run, guard }
     }
 }
 
@@ -58,83 +49,139 @@ where
         let this = self.project();
         let EndGuard {
             ctx: Some(ctx),
-            note,
+            note: Count { settings, observed },
         } = this.guard
         else {
             panic!("polled after completion")
         };
-        let entered = this.span.as_deref().map(Span::enter);
-        let watched = note.watched;
-        let began = (watched || this.slow_poll.is_some()).then(Moment::now);
-        if let Some(began) = began.filter(|_| watched) {
-            ctx.slot().poll_word().begins(began.nanos());
+        let run = this.run;
+        let poll = observed.poll(ctx, settings, || run.poll(cx).map_err(Into::into));
+        if let Poll::Ready(result) = &poll {
+            this.guard.ended(result);
         }
-        // Unless the poll returns, it panicked.
-        note.exit = TaskExit::Panicked;
-        let poll = this.run.poll(cx);
-        if watched {
-            ctx.slot().poll_word().ends();
-        }
-        if let (Some(began), Some(slow)) = (began, *this.slow_poll) {
-            let took = began.elapsed();
-            ctx.slot().note_poll(took, took > slow.get());
-        }
-        let Poll::Ready(result) = poll else {
-            note.exit = TaskExit::Aborted;
-            return Poll::Pending;
-        };
-        let result: Result<(), BoxError> = result.map_err(Into::into);
-        note.exit = match &result {
-            Ok(()) => {
-                tracing::debug!(target: "rust_supervisor", "run ended");
-                match ctx.stop_cause() {
-                    Some(cause) if cause.is_foreign() => TaskExit::Cancelled,
-                    Some(_) => TaskExit::Unhealthy,
-                    None => TaskExit::Completed,
-                }
-            }
-            Err(error) => {
-                // An error that cannot be read is a failure like any other.
-                let mut exit = TaskExit::Failed;
-                let _ = catch_panic(|| {
-                    exit = TaskFailure::exit_of(error.as_ref());
-                    tracing::warn!(target: "rust_supervisor", error = %error, "run failed");
-                });
-                exit
-            }
-        };
-        drop(entered);
-        this.guard.ended(&result);
-        Poll::Ready(result)
+        poll
     }
 }
 
-pub(super) struct Count {
-    metrics: bool,
+/// What the layer has to do when a run ends.
+struct Count {
+    settings: ObserveLayer,
+    observed: Observed,
+}
+
+impl AtEnd for Count {
+    fn at_end(&self, ctx: &TaskContext, _: Ended) {
+        self.observed.at_end(ctx, &self.settings);
+    }
+}
+
+/// What the layer has to do with a run.
+pub(crate) struct Observed {
+    /// None if nobody listens.
+    span: Option<Box<Span>>,
     /// The monitor looks at its polls, for this layer.
     watched: bool,
     /// How the run ended, should it be dropped now.
     exit: TaskExit,
 }
 
-impl Count {
+impl Observed {
     /// Of a run that is about to be called.
-    pub(super) fn new(metrics: bool, watched: bool) -> Self {
+    #[inline]
+    pub(crate) fn begin(ctx: &TaskContext, settings: &ObserveLayer) -> Self {
+        let span = run_span(ctx);
+        if settings.metrics {
+            Meter::begun(ctx);
+        }
         Self {
-            metrics,
-            watched,
+            span: (!span.is_disabled()).then(|| Box::new(span)),
+            watched: monitor::watch(ctx, settings),
             exit: TaskExit::Panicked,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn call<F>(&mut self, call: impl FnOnce() -> F) -> F {
+        let run = match &self.span {
+            None => call(),
+            Some(span) => span.in_scope(call),
+        };
+        self.exit = TaskExit::Aborted;
+        run
+    }
+
+    #[inline]
+    pub(crate) fn poll(
+        &mut self,
+        ctx: &TaskContext,
+        settings: &ObserveLayer,
+        run: impl FnOnce() -> Poll<Result<(), BoxError>>,
+    ) -> Poll<Result<(), BoxError>> {
+        let entered = self.span.as_deref().map(Span::enter);
+        let began = (self.watched || settings.poll_statistics).then(Moment::now);
+        if let Some(began) = began.filter(|_| self.watched) {
+            ctx.slot().poll_word().begins(began.nanos());
+        }
+        // Unless the poll returns, it panicked.
+        self.exit = TaskExit::Panicked;
+        let poll = run();
+        if self.watched {
+            ctx.slot().poll_word().ends();
+        }
+        if let Some(began) = began.filter(|_| settings.poll_statistics) {
+            let took = began.elapsed();
+            ctx.slot().note_poll(took, took > settings.slow_poll.get());
+        }
+        self.exit = match &poll {
+            Poll::Pending => TaskExit::Aborted,
+            Poll::Ready(result) => exit(ctx, result),
+        };
+        drop(entered);
+        poll
+    }
+
+    pub(crate) fn at_end(&self, ctx: &TaskContext, settings: &ObserveLayer) {
+        if self.watched {
+            ctx.slot().poll_word().over();
+        }
+        if settings.metrics {
+            Meter::ended(ctx, self.exit);
         }
     }
 }
 
-impl AtEnd for Count {
-    fn at_end(&self, ctx: &TaskContext, _: Ended) {
-        if self.watched {
-            ctx.slot().poll_word().over();
+/// How a run ended that answered so; told within its span.
+fn exit(ctx: &TaskContext, result: &Result<(), BoxError>) -> TaskExit {
+    match result {
+        Ok(()) => {
+            tracing::debug!(target: "rust_supervisor", "run ended");
+            match ctx.stop_cause() {
+                Some(cause) if cause.is_foreign() => TaskExit::Cancelled,
+                Some(_) => TaskExit::Unhealthy,
+                None => TaskExit::Completed,
+            }
         }
-        if self.metrics {
-            Meter::ended(ctx, self.exit);
+        Err(error) => {
+            // An error that cannot be read is a failure like any other.
+            let mut exit = TaskExit::Failed;
+            let _ = catch_panic(|| {
+                exit = TaskFailure::exit_of(error.as_ref());
+                tracing::warn!(target: "rust_supervisor", error = %error, "run failed");
+            });
+            exit
         }
     }
+}
+
+/// A run is part of what its child was created in, however much later and wherever it begins.
+fn run_span(ctx: &TaskContext) -> Span {
+    let creator = || ctx.slot().creator().and_then(Span::id);
+    tracing::info_span!(
+        target: "rust_supervisor",
+        parent: creator().or_else(|| Span::current().id()),
+        "supervisor.run",
+        path = ctx.path(),
+        generation = ctx.generation(),
+        attempt = ctx.attempt(),
+    )
 }

@@ -38,6 +38,7 @@ mod monitor;
 mod service;
 
 pub use future::ObserveFuture;
+pub(crate) use future::Observed;
 pub use layer::ObserveLayer;
 pub(crate) use meter::Meter;
 pub use meter::{

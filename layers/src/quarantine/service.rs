@@ -54,12 +54,6 @@ pub struct Note {
     pub(super) hold: Option<Nanos>,
 }
 
-impl Note {
-    pub(crate) fn notes(self) -> bool {
-        self.hold.is_some()
-    }
-}
-
 impl AtEnd for Note {
     fn at_end(&self, ctx: &TaskContext, _: Ended) {
         let Some(hold) = self.hold else { return };

@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
 use super::ShutdownLayer;
-use crate::{BoxError, FailureKind, TaskContext, TaskFailure, policy::Nanos, task::catch_panic};
+use crate::{BoxError, FailureKind, TaskContext, TaskFailure, inner::Inner};
 
 pin_project! {
     /// A run of a [`ShutdownService`](super::ShutdownService).
@@ -17,19 +17,18 @@ pin_project! {
         #[pin]
         run: Option<F>,
         ctx: TaskContext,
-        grace: Option<Nanos>,
-        timer: Option<Pin<Box<Sleep>>>,
+        settings: ShutdownLayer,
+        stopping: Stopping,
     }
 }
 
 impl<F> ShutdownFuture<F> {
-    #[inline]
-    pub(crate) fn new(run: F, ctx: TaskContext, layer: &ShutdownLayer) -> Self {
+    pub(super) fn new(run: F, ctx: TaskContext, settings: ShutdownLayer) -> Self {
         Self {
             run: Some(run),
             ctx,
-            grace: layer.grace,
-            timer: None,
+            settings,
+            stopping: Stopping::default(),
         }
     }
 }
@@ -43,29 +42,43 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        match this.run.as_mut().as_pin_mut() {
-            Some(run) => {
-                if let Poll::Ready(result) = run.poll(cx) {
-                    return Poll::Ready(result.map_err(Into::into));
-                }
-            }
-            None => panic!("polled after completion"),
+        this.stopping
+            .poll(this.ctx, this.settings, &mut this.run, cx)
+    }
+}
+
+/// What the layer has to do with a run.
+#[derive(Default)]
+pub(crate) struct Stopping {
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stopping {
+    #[inline]
+    pub(crate) fn poll(
+        &mut self,
+        ctx: &TaskContext,
+        settings: &ShutdownLayer,
+        run: &mut impl Inner,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), BoxError>> {
+        if let Poll::Ready(result) = run.poll(cx) {
+            return Poll::Ready(result);
         }
-        let Some(grace) = this.grace.map(Duration::from) else {
+        let Some(grace) = settings.grace.map(Duration::from) else {
             return Poll::Pending;
         };
         // Asked anew at every poll: the run may have asked for more time while the timer ran.
-        let drop_at = ready!(this.ctx.slot().poll_stop(cx, this.ctx.generation(), grace));
-        let timer = this
+        let drop_at = ready!(ctx.slot().poll_stop(cx, ctx.generation(), grace));
+        let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(drop_at)));
         if timer.deadline() != drop_at {
             timer.as_mut().reset(drop_at);
         }
         ready!(timer.as_mut().poll(cx));
-        catch_panic(|| this.run.set(None))?;
-        let cause = this
-            .ctx
+        run.end()?;
+        let cause = ctx
             .stop_cause()
             .map_or_else(String::new, |cause| format!(" for {cause}"));
         let message = format!("did not end within its grace after a stop{cause}, and was dropped");

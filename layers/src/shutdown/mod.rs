@@ -29,5 +29,6 @@ mod layer;
 mod service;
 
 pub use future::ShutdownFuture;
+pub(crate) use future::Stopping;
 pub use layer::ShutdownLayer;
 pub use service::ShutdownService;

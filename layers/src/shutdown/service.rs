@@ -35,6 +35,6 @@ where
         if self.settings.grace.is_some() {
             ctx.publish(|settings| self.settings.publish(settings));
         }
-        ShutdownFuture::new(self.inner.call(ctx.clone()), ctx, &self.settings)
+        ShutdownFuture::new(self.inner.call(ctx.clone()), ctx, self.settings)
     }
 }

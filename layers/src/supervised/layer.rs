@@ -25,15 +25,17 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Cheap to clone: the children of one policy share one.
 #[derive(Debug, Clone)]
 pub struct SupervisedLayer {
-    restart: RestartType,
     layers: Arc<Layers>,
 }
 
-/// The layers below the restart, one set for all the children that they are laid around.
+/// The layers, one set for all the children that they are laid around.
 #[derive(Debug)]
-pub struct Layers {
+pub(crate) struct Layers {
+    restart: RestartType,
     pub(super) backoff: backoff::Note,
     fuse: fuse::Note,
     quarantine: quarantine::Note,
@@ -42,7 +44,7 @@ pub struct Layers {
     pub(super) observe: ObserveLayer,
     pub(super) watchdog: WatchdogLayer,
     pub(super) shutdown: ShutdownLayer,
-    pub(super) settings: Arc<ChildSettings>,
+    pub(crate) settings: Arc<ChildSettings>,
 }
 
 impl SupervisedLayer {
@@ -66,6 +68,7 @@ impl SupervisedLayer {
         policy.watchdog.publish(&mut settings);
         shutdown.publish(&mut settings);
         let layers = Layers {
+            restart: policy.restart,
             backoff: backoff::Note::new(policy.backoff.map(Arc::new)),
             fuse: FuseLayer::limit(policy.fuse).note(),
             quarantine: quarantine.note(),
@@ -76,47 +79,33 @@ impl SupervisedLayer {
             settings: Arc::new(settings),
         };
         Self {
-            restart: policy.restart,
             layers: Arc::new(layers),
         }
     }
 
+    /// When the child runs again.
+    pub fn restart(&self) -> RestartType {
+        self.layers.restart
+    }
+
     /// What the layers tell of themselves.
-    pub fn settings(&self) -> &Arc<ChildSettings> {
+    pub fn settings(&self) -> &ChildSettings {
         &self.layers.settings
+    }
+
+    pub(crate) fn layers(&self) -> &Arc<Layers> {
+        &self.layers
     }
 }
 
 impl Layers {
-    /// What there is to note at the end of a run, if anything is.
-    pub(super) fn notes(self: &Arc<Self>) -> Option<Notes> {
-        match (self.counts, self.quarantine) {
-            (true, _) => Some(Notes::All(self.clone())),
-            (false, quarantine) => quarantine.notes().then_some(Notes::Quarantine(quarantine)),
+    /// What layers note at the end of a run: from the inside out, as they would be laid.
+    pub(super) fn note(&self, ctx: &TaskContext, ended: Ended) {
+        if self.counts {
+            self.backoff.at_end(ctx, ended);
+            self.fuse.at_end(ctx, ended);
         }
-    }
-}
-
-/// What layers note at the end of a run.
-#[derive(Debug)]
-pub enum Notes {
-    /// All that note anything.
-    All(Arc<Layers>),
-    /// The only one that does: children of one policy that crash in a loop do not meet at its count.
-    Quarantine(quarantine::Note),
-}
-
-/// From the inside out, as the layers would be laid.
-impl AtEnd for Notes {
-    fn at_end(&self, ctx: &TaskContext, ended: Ended) {
-        match self {
-            Self::All(layers) => {
-                layers.backoff.at_end(ctx, ended);
-                layers.fuse.at_end(ctx, ended);
-                layers.quarantine.at_end(ctx, ended);
-            }
-            Self::Quarantine(quarantine) => quarantine.at_end(ctx, ended),
-        }
+        self.quarantine.at_end(ctx, ended);
     }
 }
 
@@ -126,7 +115,7 @@ impl<S> Layer<S> for SupervisedLayer {
     fn layer(&self, child: S) -> Self::Service {
         RestartService::new(
             SupervisedRuns::new(child, self.layers.clone()),
-            self.restart,
+            self.layers.restart,
         )
     }
 }

@@ -2,8 +2,11 @@
 
 mod layer;
 mod policy;
+mod run;
 mod service;
 
+pub(crate) use layer::Layers;
 pub use layer::SupervisedLayer;
 pub use policy::ChildPolicy;
-pub use service::{SupervisedRun, SupervisedRuns, SupervisedService};
+pub use run::SupervisedRun;
+pub use service::{SupervisedRuns, SupervisedService};

@@ -6,23 +6,11 @@ use std::{
 
 use tower_service::Service;
 
-use super::layer::{Layers, Notes};
-use crate::{
-    BoxError, TaskContext,
-    backoff::Delay,
-    ended::{EndGuard, NotedFuture},
-    observe::ObserveFuture,
-    restart::RestartService,
-    shutdown::ShutdownFuture,
-    watchdog::WatchdogFuture,
-};
+use super::{Layers, SupervisedRun};
+use crate::{BoxError, TaskContext, backoff::Delay, restart::RestartService};
 
 /// A child under all layers.
 pub type SupervisedService<S> = RestartService<SupervisedRuns<S>>;
-
-/// A run of a child under all layers.
-pub type SupervisedRun<F> =
-    NotedFuture<ObserveFuture<WatchdogFuture<ShutdownFuture<F>>>, Option<Notes>>;
 
 /// A child under all layers but the one that runs it again: as it would be under each of them, but with
 /// one set of them for all children of a policy, laid around a run when it begins.
@@ -57,25 +45,11 @@ where
     }
 
     fn call(&mut self, ctx: TaskContext) -> Self::Future {
-        let Layers {
-            observe,
-            watchdog,
-            shutdown,
-            settings,
-            ..
-        } = &*self.layers;
         if self.delay.is_new() {
-            ctx.slot().settings_are(settings);
+            ctx.slot().settings_are(&self.layers.settings);
         }
         self.delay.runs(&ctx);
-        let notes = self.layers.notes();
-        let guard = EndGuard::new(notes.is_some().then(|| ctx.clone()), notes);
-        let run = observe.run(ctx, |ctx| {
-            let run = self.inner.call(ctx.clone());
-            let run = ShutdownFuture::new(run, ctx.clone(), shutdown);
-            WatchdogFuture::new(run, ctx, watchdog)
-        });
-        NotedFuture::new(run, guard)
+        SupervisedRun::begin(ctx, &self.layers, |ctx| self.inner.call(ctx))
     }
 }
 

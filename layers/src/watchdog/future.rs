@@ -10,7 +10,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::WatchdogLayer;
 use crate::{
-    BoxError, FailureKind, TaskContext, TaskFailure, context::after, policy::Nanos,
+    BoxError, FailureKind, StopCause, TaskContext, TaskFailure, context::after, inner::Inner,
     task::catch_panic,
 };
 
@@ -20,40 +20,18 @@ pin_project! {
         #[pin]
         run: Option<F>,
         ctx: TaskContext,
-        limits: Limits,
-        stage: Stage,
+        limits: WatchdogLayer,
+        watching: Watching,
     }
 }
 
-enum Stage {
-    /// The run was not polled yet.
-    New,
-    Watching {
-        timer: Option<Pin<Box<Sleep>>>,
-    },
-    /// The run was told to end.
-    Told {
-        verdict: Box<TaskFailure>,
-    },
-}
-
-/// What of a [`WatchdogLayer`] its runs obey.
-struct Limits {
-    stale_after: Option<Nanos>,
-    start_timeout: Option<Nanos>,
-}
-
 impl<F> WatchdogFuture<F> {
-    #[inline]
-    pub(crate) fn new(run: F, ctx: TaskContext, limits: &WatchdogLayer) -> Self {
+    pub(super) fn new(run: F, ctx: TaskContext, limits: WatchdogLayer) -> Self {
         Self {
             run: Some(run),
             ctx,
-            limits: Limits {
-                stale_after: limits.stale_after,
-                start_timeout: limits.start_timeout,
-            },
-            stage: Stage::New,
+            limits,
+            watching: Watching::default(),
         }
     }
 }
@@ -67,71 +45,108 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        this.watching.poll(this.ctx, this.limits, &mut this.run, cx)
+    }
+}
+
+/// What the layer has to do with a run.
+#[derive(Default)]
+pub(crate) struct Watching {
+    stage: Stage,
+}
+
+#[derive(Default)]
+enum Stage {
+    /// The run was not polled yet.
+    #[default]
+    New,
+    Watching {
+        timer: Option<Pin<Box<Sleep>>>,
+    },
+    /// The run was told to end.
+    Told {
+        verdict: Box<TaskFailure>,
+    },
+}
+
+impl Watching {
+    #[inline]
+    pub(crate) fn poll(
+        &mut self,
+        ctx: &TaskContext,
+        limits: &WatchdogLayer,
+        run: &mut impl Inner,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), BoxError>> {
         loop {
-            let Some(run) = this.run.as_mut().as_pin_mut() else {
-                panic!("polled after completion")
-            };
             if let Poll::Ready(result) = run.poll(cx) {
-                // A stop by somebody else that came later outweighs the verdict.
-                let foreign = this
-                    .ctx
-                    .stop_cause()
-                    .is_some_and(|cause| cause.is_foreign());
-                let stage = std::mem::replace(this.stage, Stage::New);
-                return Poll::Ready(match stage {
-                    Stage::Told { verdict } if !foreign => {
-                        // An error's destructor is the user's, and may panic.
-                        let _ = catch_panic(|| drop(result));
-                        Err(verdict)
-                    }
-                    _ => result.map_err(Into::into),
-                });
+                return Poll::Ready(self.over(ctx, result));
             }
-            if let Stage::New = this.stage {
+            if let Stage::New = self.stage {
                 // Nobody else may be there to see that the run goes on after its first poll.
-                this.ctx.slot().pending(this.ctx.generation());
-                *this.stage = Stage::Watching { timer: None };
+                ctx.slot().pending(ctx.generation());
+                self.stage = Stage::Watching { timer: None };
             }
-            let Stage::Watching { timer } = this.stage else {
+            let Stage::Watching { timer } = &mut self.stage else {
                 return Poll::Pending;
             };
-            let verdict = loop {
-                let Some((due, verdict)) = due(this.ctx, this.limits) else {
-                    return Poll::Pending;
-                };
-                if let Some(verdict) = verdict.filter(|_| due <= Instant::now()) {
-                    break verdict;
-                }
-                let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-                if timer.deadline() != due {
-                    timer.as_mut().reset(due);
-                }
-                // Then everything is looked at anew: a heartbeat or an extension may have come meanwhile.
-                ready!(timer.as_mut().poll(cx));
-            };
-            let verdict = verdict(this.limits);
-            this.ctx
-                .slot()
-                .unhealthy(this.ctx.generation(), verdict.message().clone());
-            tracing::warn!(target: "rust_supervisor", path = this.ctx.path(), reason = %verdict, "unhealthy");
-            if !this.ctx.slot().has_grace() {
-                catch_panic(|| this.run.set(None))?;
+            let verdict = ready!(poll_due(timer, ctx, limits, cx));
+            ctx.slot()
+                .unhealthy(ctx.generation(), verdict.message().clone());
+            tracing::warn!(target: "rust_supervisor", path = ctx.path(), reason = %verdict, "unhealthy");
+            if !ctx.slot().has_grace() {
+                run.end()?;
                 return Poll::Ready(Err(verdict.into()));
             }
             // The run has just been told: it may end at once.
             let verdict = Box::new(verdict);
-            *this.stage = Stage::Told { verdict };
+            self.stage = Stage::Told { verdict };
         }
+    }
+
+    fn over(&mut self, ctx: &TaskContext, result: Result<(), BoxError>) -> Result<(), BoxError> {
+        match std::mem::take(&mut self.stage) {
+            // A stop by somebody else that came later outweighs the verdict.
+            Stage::Told { verdict } if !ctx.stop_cause().is_some_and(StopCause::is_foreign) => {
+                // An error's destructor is the user's, and may panic.
+                let _ = catch_panic(|| drop(result));
+                Err(verdict)
+            }
+            _ => result,
+        }
+    }
+}
+
+/// Waits until there is something to be said against the run.
+fn poll_due(
+    timer: &mut Option<Pin<Box<Sleep>>>,
+    ctx: &TaskContext,
+    limits: &WatchdogLayer,
+    cx: &mut Context<'_>,
+) -> Poll<TaskFailure> {
+    loop {
+        let Some((due, verdict)) = due(ctx, limits) else {
+            return Poll::Pending;
+        };
+        if let Some(verdict) = verdict.filter(|_| due <= Instant::now()) {
+            return Poll::Ready(verdict(limits));
+        }
+        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
+        }
+        // Then everything is looked at anew: a heartbeat or an extension may have come meanwhile.
+        ready!(timer.as_mut().poll(cx));
     }
 }
 
 /// What a timer can tell apart.
 const TICK: Duration = Duration::from_millis(1);
 
-type Verdict = fn(&Limits) -> TaskFailure;
+type Verdict = fn(&WatchdogLayer) -> TaskFailure;
 
 /// What is due next, and what it will then say of the run; without a verdict, only a look at it.
-fn due(ctx: &TaskContext, limits: &Limits) -> Option<(Instant, Option<Verdict>)> {
+fn due(ctx: &TaskContext, limits: &WatchdogLayer) -> Option<(Instant, Option<Verdict>)> {
     if ctx.is_cancelled() {
         return None;
     }
@@ -155,7 +170,7 @@ fn due(ctx: &TaskContext, limits: &Limits) -> Option<(Instant, Option<Verdict>)>
     timeout.into_iter().chain(look).min_by_key(|(at, _)| *at)
 }
 
-fn not_started(limits: &Limits) -> TaskFailure {
+fn not_started(limits: &WatchdogLayer) -> TaskFailure {
     let limit = limits.start_timeout.map_or(Duration::ZERO, Duration::from);
     TaskFailure::new(
         FailureKind::Timeout,
@@ -163,7 +178,7 @@ fn not_started(limits: &Limits) -> TaskFailure {
     )
 }
 
-fn no_heartbeat(limits: &Limits) -> TaskFailure {
+fn no_heartbeat(limits: &WatchdogLayer) -> TaskFailure {
     let limit = limits.stale_after.map_or(Duration::ZERO, Duration::from);
     TaskFailure::new(
         FailureKind::Unhealthy,

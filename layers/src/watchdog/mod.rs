@@ -31,5 +31,6 @@ mod layer;
 mod service;
 
 pub use future::WatchdogFuture;
+pub(crate) use future::Watching;
 pub use layer::WatchdogLayer;
 pub use service::WatchdogService;

@@ -35,6 +35,6 @@ where
         if self.limits.stale_after.is_some() || self.limits.start_timeout.is_some() {
             ctx.publish(|settings| self.limits.publish(settings));
         }
-        WatchdogFuture::new(self.inner.call(ctx.clone()), ctx, &self.limits)
+        WatchdogFuture::new(self.inner.call(ctx.clone()), ctx, self.limits)
     }
 }

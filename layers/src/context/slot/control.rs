@@ -147,7 +147,7 @@ pub(super) struct Notes {
 const LINGERS_AFTER: Duration = Duration::from_secs(1);
 
 impl Control {
-    pub(super) fn new(spec: ContextSpec, added: Nanos) -> Self {
+    pub(super) fn new(spec: &ContextSpec, added: Nanos) -> Self {
         Self {
             phase: Phase::Idle,
             generation: spec.generation,
@@ -170,7 +170,11 @@ impl Control {
             managed: false,
             beat: None,
             history: None,
-            settings: spec.settings,
+            settings: spec
+                .layer
+                .as_ref()
+                .filter(|_| !spec.own_layers)
+                .map(|layer| layer.layers().settings.clone()),
             rare: None,
             waiters: Waiters::default(),
             sequence: 0,

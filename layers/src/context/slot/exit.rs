@@ -89,7 +89,7 @@ impl Slot {
         if control.hold.is_some() {
             control.correlation = 0;
         }
-        control.tell_others();
+        control.tell_of_end();
         let ended = control.is_over();
         let open = matches!(self.admission(&control), Admission::Open);
         let run = self.run_id(&control);

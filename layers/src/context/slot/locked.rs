@@ -22,13 +22,15 @@ impl<'a> Locked<'a> {
     }
 
     /// Whoever watches the child looks again.
+    #[inline]
     pub(super) fn tell_watchers(&mut self) {
-        self.woken.watchers(&mut self.control.waiters);
+        self.woken.others(&mut self.control.waiters);
     }
 
-    /// Whoever waits for the child to change looks again, but for its own task, whose doing it is.
-    pub(super) fn tell_others(&mut self) {
-        self.woken.others(&mut self.control.waiters);
+    /// The same of a run's end, which its own task knows of.
+    #[inline]
+    pub(super) fn tell_of_end(&mut self) {
+        self.woken.others_and_leaning(&mut self.control.waiters);
     }
 
     /// Whoever waits for the child to change looks again.

@@ -19,17 +19,14 @@ mod stop_word;
 mod waiters;
 mod watch;
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use super::{ChildSnapshot, ContextSpec, Owner, RunId, Steps};
-use crate::{StopCause, policy::Nanos};
+use crate::{StopCause, SupervisedLayer, policy::Nanos};
 pub(crate) use admission::Wait;
 use control::{Control, Phase};
 use locked::Locked;
@@ -45,6 +42,8 @@ pub(crate) struct Slot {
     path: Arc<str>,
     instance: u64,
     home: Home,
+    /// What its owner has it run under.
+    layer: Option<SupervisedLayer>,
     /// The span that the child was created in.
     creator: Option<Box<Span>>,
     word: StopWord,
@@ -88,7 +87,8 @@ impl Slot {
             word: StopWord::new(spec.generation),
             poll: PollWord::default(),
             polls: Polls::default(),
-            control: Mutex::new(Control::new(spec, added)),
+            control: Mutex::new(Control::new(&spec, added)),
+            layer: spec.layer,
         }
     }
 
@@ -140,6 +140,12 @@ impl Slot {
             Home::Tree(owner) => Some(owner),
             Home::Nowhere { .. } => None,
         }
+    }
+
+    /// What its owner has it run under.
+    #[inline]
+    pub(crate) fn layer(&self) -> Option<&SupervisedLayer> {
+        self.layer.as_ref()
     }
 
     pub(crate) fn creator(&self) -> Option<&Span> {
@@ -212,13 +218,5 @@ impl Slot {
                 .collect(),
             sequence: control.sequence,
         }
-    }
-}
-
-impl fmt::Debug for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slot")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
     }
 }

@@ -225,7 +225,7 @@ impl Slot {
                 self.word.over(generation);
             }
             control.cancel_token();
-            control.tell_others();
+            control.tell_of_end();
         }
         Some(tracker)
     }

@@ -1,4 +1,5 @@
 use std::{
+    num::NonZeroU64,
     sync::atomic::{AtomicU64, Ordering},
     task::Waker,
 };
@@ -10,17 +11,14 @@ use smallvec::SmallVec;
 pub(super) struct Waiters {
     /// The child's own task, which is nearly always the only one.
     task: Option<Waker>,
+    others: Others,
     /// How many waits for a stop in the same task lean on that.
     leaning: u32,
-    /// Other waits for a stop.
-    runs: List,
-    /// Waits for anything.
-    watchers: List,
 }
 
-/// Takes no more than a word until somebody is in it.
+/// Takes no more than a word until there is one.
 #[derive(Default)]
-struct List(Option<Box<SmallVec<[Waiting; 2]>>>);
+struct Others(Option<Box<SmallVec<[Waiting; 2]>>>);
 
 struct Waiting {
     key: Key,
@@ -29,33 +27,19 @@ struct Waiting {
 
 /// What a wait is known by: no other has the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key(u64);
+pub(super) struct Key(NonZeroU64);
 
 impl Key {
     /// Of a wait that is not taken back, only told.
-    const NONE: Self = Self(0);
+    const NONE: Self = Self(NonZeroU64::MIN);
     /// Of a wait that leans on the child's own task.
-    const TASK: Self = Self(u64::MAX);
+    const TASK: Self = Self(NonZeroU64::MAX);
 
     fn new() -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        Self(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+        let number = LAST.fetch_add(1, Ordering::Relaxed);
+        Self(NonZeroU64::MIN.saturating_add(number + 1))
     }
-}
-
-/// What a wait is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum For {
-    Stop,
-    Anything,
-}
-
-/// Those who are to look again.
-#[derive(Default)]
-pub(super) struct Woken {
-    task: Option<Waker>,
-    runs: List,
-    watchers: List,
 }
 
 impl Waiters {
@@ -65,8 +49,8 @@ impl Waiters {
             None => self.task = Some(waker.clone()),
             Some(task) if task.will_wake(waker) => {}
             // It is polled by another one than before, or parts of it by several.
-            Some(_) if self.runs.has(waker) => {}
-            Some(_) => self.runs.put(Key::NONE, waker),
+            Some(_) if self.others.have(waker) => {}
+            Some(_) => self.others.put(Key::NONE, waker),
         }
     }
 
@@ -75,66 +59,67 @@ impl Waiters {
         self.task.take()
     }
 
-    /// Somebody waits, until that is taken back or told.
-    pub(super) fn enter(&mut self, what: For, key: &mut Option<Key>, waker: &Waker) {
-        if what == For::Stop {
-            let task = self.task.as_ref();
-            match (*key, task.is_some_and(|task| task.will_wake(waker))) {
-                (Some(Key::TASK), true) => return,
-                (Some(Key::TASK), false) => {
-                    self.leaning -= 1;
-                    *key = None;
-                }
-                (None, true) => {
-                    self.leaning += 1;
-                    *key = Some(Key::TASK);
-                    return;
-                }
-                _ => {}
-            }
-        }
-        let list = self.list(what);
-        match key.and_then(|key| list.find(key)) {
+    /// Somebody waits for whatever changes, until that is taken back or told.
+    pub(super) fn enter(&mut self, key: &mut Option<Key>, waker: &Waker) {
+        match key.and_then(|key| self.others.find(key)) {
             Some(waiting) => waiting.waker.clone_from(waker),
-            None => list.put(*key.insert(Key::new()), waker),
+            None => self.others.put(*key.insert(Key::new()), waker),
+        }
+    }
+
+    /// The same for a stop, of which the child's task is told in any case.
+    pub(super) fn enter_for_stop(&mut self, key: &mut Option<Key>, waker: &Waker) {
+        let task = self.task.as_ref();
+        match (*key, task.is_some_and(|task| task.will_wake(waker))) {
+            (Some(Key::TASK), true) => {}
+            (Some(Key::TASK), false) => {
+                self.leaning -= 1;
+                *key = None;
+                self.enter(key, waker);
+            }
+            (None, true) => {
+                self.leaning += 1;
+                *key = Some(Key::TASK);
+            }
+            _ => self.enter(key, waker),
         }
     }
 
     /// Takes a wait back.
-    pub(super) fn leave(&mut self, what: For, key: Key) -> Option<Waker> {
+    pub(super) fn leave(&mut self, key: Key) -> Option<Waker> {
         if key == Key::TASK {
             self.leaning -= 1;
             return None;
         }
-        self.list(what).take_out(key)
-    }
-
-    fn list(&mut self, what: For) -> &mut List {
-        match what {
-            For::Stop => &mut self.runs,
-            For::Anything => &mut self.watchers,
-        }
+        self.others.take_out(key)
     }
 }
 
-impl Woken {
-    /// Who watches the child.
-    #[inline]
-    pub(super) fn watchers(&mut self, waiters: &mut Waiters) {
-        self.watchers.take_in(&mut waiters.watchers);
-    }
+/// Those who are to look again.
+#[derive(Default)]
+pub(super) struct Woken {
+    task: Option<Waker>,
+    others: Others,
+}
 
-    /// They, and who waits for the stop of a run.
+impl Woken {
+    /// All but the child's task.
     #[inline]
     pub(super) fn others(&mut self, waiters: &mut Waiters) {
-        self.watchers(waiters);
-        self.runs.take_in(&mut waiters.runs);
+        if waiters.others.0.is_some() {
+            self.others.take_in(&mut waiters.others);
+        }
+    }
+
+    /// The same of what is in the task's own doing: it knows, unless it waits for that itself.
+    #[inline]
+    pub(super) fn others_and_leaning(&mut self, waiters: &mut Waiters) {
+        self.others(waiters);
         if waiters.leaning > 0 {
             self.task(waiters);
         }
     }
 
-    /// They, and the child's own task.
     pub(super) fn all(&mut self, waiters: &mut Waiters) {
         self.others(waiters);
         self.task(waiters);
@@ -151,8 +136,9 @@ impl Woken {
         if let Some(task) = self.task.take() {
             task.wake();
         }
-        self.runs.wake();
-        self.watchers.wake();
+        if let Some(others) = self.others.0.take() {
+            others.into_iter().for_each(|waiting| waiting.waker.wake());
+        }
     }
 }
 
@@ -160,54 +146,42 @@ impl Woken {
 impl Drop for Woken {
     #[inline]
     fn drop(&mut self) {
-        if self.task.is_some() || self.runs.0.is_some() || self.watchers.0.is_some() {
+        if self.task.is_some() || self.others.0.is_some() {
             self.wake();
         }
     }
 }
 
-impl List {
+impl Others {
     fn put(&mut self, key: Key, waker: &Waker) {
         let waker = waker.clone();
         self.0.get_or_insert_default().push(Waiting { key, waker });
     }
 
-    fn has(&self, waker: &Waker) -> bool {
-        let mut waiting = self.0.iter().flat_map(|list| list.iter());
+    fn have(&self, waker: &Waker) -> bool {
+        let mut waiting = self.0.iter().flat_map(|others| others.iter());
         waiting.any(|waiting| waiting.waker.will_wake(waker))
     }
 
     fn find(&mut self, key: Key) -> Option<&mut Waiting> {
-        self.0
-            .as_mut()?
-            .iter_mut()
-            .find(|waiting| waiting.key == key)
+        let mut waiting = self.0.as_mut()?.iter_mut();
+        waiting.find(|waiting| waiting.key == key)
     }
 
     fn take_out(&mut self, key: Key) -> Option<Waker> {
-        let list = self.0.as_mut()?;
-        let at = list.iter().position(|waiting| waiting.key == key)?;
-        let waiting = list.swap_remove(at);
-        if list.is_empty() {
+        let others = self.0.as_mut()?;
+        let at = others.iter().position(|waiting| waiting.key == key)?;
+        let waiting = others.swap_remove(at);
+        if others.is_empty() {
             self.0 = None;
         }
         Some(waiting.waker)
     }
 
-    #[inline]
-    fn take_in(&mut self, other: &mut Self) {
-        if other.0.is_none() {
-            return;
-        }
+    fn take_in(&mut self, more: &mut Self) {
         match &mut self.0 {
-            None => self.0 = other.0.take(),
-            Some(list) => list.extend(other.0.take().into_iter().flat_map(|other| *other)),
-        }
-    }
-
-    fn wake(&mut self) {
-        if let Some(list) = self.0.take() {
-            list.into_iter().for_each(|waiting| waiting.waker.wake());
+            None => self.0 = more.0.take(),
+            Some(others) => others.extend(more.0.take().into_iter().flat_map(|more| *more)),
         }
     }
 }
