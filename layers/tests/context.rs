@@ -148,6 +148,7 @@ async fn a_stopping_run_is_dropped_at_the_sooner_of_grace_and_deadline_unless_it
         let asked = Instant::now();
         let at = |n: u64| asked + secs(n);
         let request = StopRequest {
+            at: None,
             deadline: deadline.map(at),
             cap: cap.map(at),
             correlation: 0,

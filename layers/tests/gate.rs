@@ -87,6 +87,7 @@ async fn a_second_stopper_can_only_shorten_what_is_left() {
     let ctx = TaskContext::detached("child");
     let now = Instant::now();
     let by = |n, cap| StopRequest {
+        at: None,
         deadline: Some(now + secs(n)),
         cap: Some(now + secs(cap)),
         correlation: 0,

@@ -32,6 +32,7 @@ fn one_run(child: impl TaskFactory) -> (TaskContext, JoinHandle<Result<(), BoxEr
 fn asked(deadline: Option<Duration>, cap: Option<Duration>) -> StopRequest {
     let now = Instant::now();
     StopRequest {
+        at: None,
         deadline: deadline.map(|after| now + after),
         cap: cap.map(|after| now + after),
         correlation: 0,

@@ -425,6 +425,7 @@ impl Stopping {
     /// With a deadline where the child's stack brings no grace of its own.
     pub(super) fn request(&self, child: &Child) -> StopRequest {
         StopRequest {
+            at: Some(self.at),
             deadline: (!child.has_grace()).then_some(self.deadline),
             cap: Some(self.cap),
             correlation: self.correlation,

@@ -30,7 +30,9 @@ pub(crate) struct Child {
     words: Option<Box<Words>>,
     readiness: ReadinessPolicy,
     on_fuse_blown: OnFuseBlown,
+    /// While it has one.
     task: Mutex<Option<JoinHandle<()>>>,
+    begun: AtomicBool,
     aborted: AtomicBool,
     over: AtomicBool,
     leaving: AtomicBool,
@@ -169,6 +171,7 @@ impl Child {
             readiness: as_child.readiness,
             on_fuse_blown: as_child.on_fuse_blown,
             task: Mutex::default(),
+            begun: AtomicBool::new(false),
             aborted: AtomicBool::new(false),
             over: AtomicBool::new(true),
             leaving: AtomicBool::new(false),
@@ -281,17 +284,26 @@ impl Child {
 
     // Its task.
 
-    pub(super) fn started(&self, task: JoinHandle<()>) {
-        *lock(&self.task) = Some(task);
-    }
-
     pub(super) fn begin_task(&self) {
+        self.begun.store(true, Ordering::Relaxed);
         self.asked.store(0, Ordering::Release);
         self.aborted.store(false, Ordering::Release);
         self.over.store(false, Ordering::Release);
     }
 
+    pub(super) fn started(&self, task: JoinHandle<()>) {
+        let mut own = lock(&self.task);
+        // One that is over already is of no use to anybody.
+        if !self.is_over() {
+            *own = Some(task);
+        }
+    }
+
     pub(super) fn end_task(&self) {
+        // Nobody has to abort it any more, and its memory is not to be kept for that. Before it is over: then there
+        // may be the next one.
+        let task = lock(&self.task).take();
+        drop(task);
         self.over.store(true, Ordering::SeqCst);
         self.gate().notify();
     }
@@ -324,7 +336,7 @@ impl Child {
 
     /// Whether it has, or had, a task.
     pub(super) fn has_had_task(&self) -> bool {
-        lock(&self.task).is_some()
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// Whether it has no task.
@@ -345,6 +357,13 @@ impl Child {
     /// Whether nothing of it is alive: neither its task nor what a run of it started.
     pub(crate) fn is_gone(&self) -> bool {
         self.is_over() && !self.gate().has_helpers()
+    }
+
+    /// Since when its end is asked for, if it is.
+    pub(super) fn was_asked(&self) -> Option<Asked> {
+        Some(self.asked.load(Ordering::Acquire))
+            .filter(|&word| word != 0)
+            .map(Asked::from_word)
     }
 
     /// Notes that its end was asked for; the first to ask counts.

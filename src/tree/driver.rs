@@ -104,8 +104,11 @@ fn drive<L: Lives>(mut task: ChildTask, mut lives: L) -> impl Future<Output = ()
                 gate.end(StopCause::Removal, StopRequest::default());
                 break StopCause::Removal;
             }
+            if let Some(cause) = gate.end_cause() {
+                break cause;
+            }
             // A run that begins in this task now would not live. Another task begins it.
-            if task.child.is_aborted() && !gate.is_ending() {
+            if task.child.is_aborted() {
                 break StopCause::Restart;
             }
         };

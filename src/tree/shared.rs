@@ -305,10 +305,14 @@ impl Tree {
         if !child.account() {
             return;
         }
-        let now = self.journal.now();
-        let uptime = now.into();
-        let asked = child.asked(uptime);
         let last = child.gate().last_run();
+        let asked = child.was_asked();
+        // Of one that is over its last run's end is known; of others there is only now.
+        let ended = last
+            .ended
+            .filter(|&ended| over && asked.is_some_and(|asked| asked.at <= Duration::from(ended)));
+        let at = ended.unwrap_or_else(|| self.journal.now());
+        let asked = asked.unwrap_or_else(|| child.asked(at.into()));
         let status = if !over || last.has_helpers {
             ChildShutdownStatus::AbortFailed
         } else if !asked.was_alive {
@@ -319,12 +323,12 @@ impl Tree {
             ChildShutdownStatus::Graceful
         };
         let event = TreeEvent::ChildShutdown { status };
-        self.tell(child, last.generation, event, now, self.correlation());
+        self.tell(child, last.generation, event, at, self.correlation());
         lock(&self.ended.0).push(ChildShutdown {
             path: child.path(),
             generation: last.generation,
             status,
-            took: uptime.saturating_sub(asked.at),
+            took: Duration::from(at).saturating_sub(asked.at),
         });
     }
 

@@ -1,5 +1,5 @@
 //! Does one thing so often, on one thread and always alike, for its instructions to be counted:
-//! `counted start TIMES`, `counted restart TIMES SIBLINGS`.
+//! `counted start TIMES`, `counted life TIMES`, `counted restart TIMES SIBLINGS`.
 
 use std::{
     process::exit,
@@ -9,7 +9,9 @@ use std::{
     },
 };
 
-use rust_supervisor::{ChildSpec, Supervisor, SupervisorSpec, TaskContext, secs};
+use rust_supervisor::{
+    ChildSpec, CommandMeta, ShutdownOrder, Supervisor, SupervisorSpec, TaskContext, secs,
+};
 use tokio::sync::Notify;
 
 fn main() {
@@ -24,8 +26,9 @@ fn main() {
         .expect("a runtime");
     match arguments.first().map(String::as_str) {
         Some("start") => runtime.block_on(start(number(1))),
+        Some("life") => runtime.block_on(life(number(1))),
         Some("restart") => runtime.block_on(restart(number(1), number(2))),
-        _ => panic!("start TIMES, or restart TIMES SIBLINGS"),
+        _ => panic!("start TIMES, life TIMES, or restart TIMES SIBLINGS"),
     }
     // What the end of it takes is not to be counted.
     exit(0);
@@ -50,6 +53,14 @@ fn tree(children: u64) -> SupervisorSpec {
 async fn start(children: u64) {
     let handle = Supervisor::start(tree(children)).await.expect("it starts");
     assert_eq!(handle.statuses().len() as u64, children);
+}
+
+async fn life(children: u64) {
+    let tree = tree(children).shutdown_order(ShutdownOrder::Parallel);
+    let handle = Supervisor::start(tree).await.expect("it starts");
+    let by = CommandMeta::new("counted", "what it takes").expect("somebody");
+    let result = handle.shutdown_tree(&by).await.expect("it ends");
+    assert_eq!(result.report.children.len() as u64, children);
 }
 
 async fn restart(times: u64, siblings: u64) {

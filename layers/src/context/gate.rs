@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{ChildSnapshot, ChildStatus, HoldReason, LastExit, Slot, StopRequest, TaskContext};
 use crate::{
     FailureKind, StopCause, SupervisedLayer, TaskExit, TaskFailure,
-    policy::{RestartDecision, RestartType},
+    policy::{Nanos, RestartDecision, RestartType},
 };
 
 /// What the gate answers to the question for the next run.
@@ -46,6 +46,8 @@ pub struct LastRun {
     pub generation: u64,
     /// How the last one ended that did.
     pub exit: Option<TaskExit>,
+    /// When that was, since the [origin](crate::Owner::origin) of the child's times.
+    pub ended: Option<Nanos>,
     /// What it started is alive.
     pub has_helpers: bool,
 }
@@ -298,6 +300,7 @@ impl Gate {
         self.slot.look(|look| LastRun {
             generation: look.generation(),
             exit: look.last_exit().map(|last| last.end.exit()),
+            ended: look.last_exit().map(|last| last.at),
             has_helpers: look.has_helpers(),
         })
     }

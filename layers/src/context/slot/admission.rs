@@ -116,7 +116,7 @@ impl Slot {
     /// Takes over the run a context was made for, if it has just begun and may go on.
     pub(crate) fn adopt(&self, generation: u64) -> bool {
         let control = self.peek();
-        control.runs(generation) && control.stop.is_none()
+        control.runs(generation) && control.stop().is_none()
     }
 
     /// A life begins on a child whose life before has ended.

@@ -39,7 +39,6 @@ pub(super) struct Control {
     pub(super) first_start: bool,
     /// The last run ended so.
     pub(super) failed_first_start: bool,
-    pub(super) stop: Option<Box<Stop>>,
     /// No run begins any more.
     pub(super) end: Option<StopCause>,
     pub(super) hold: Option<Box<Hold>>,
@@ -105,22 +104,33 @@ pub(super) struct Rare {
     pub(super) start_extended: Option<Nanos>,
 }
 
-/// What there is to tell of a child that has had an exit.
+/// What there is of a child that has had an exit, or is about to have one.
 #[derive(Default)]
 pub(super) struct History {
-    pub(super) notes: Notes,
-    pub(super) fuse: Option<FuseReading>,
+    /// Of the run that lives.
+    stop: Option<Stop>,
     pub(super) last_exit: Option<Last>,
     pub(super) exits: [u64; 7],
     pub(super) memory: Memory,
     pub(super) meter: Option<Arc<Meter>>,
+    /// None before a layer had something to note.
+    charged: Option<Box<Charged>>,
+}
+
+/// What fuse, backoff and quarantine say of a child.
+#[derive(Default)]
+pub(super) struct Charged {
+    /// Of the run that is ending.
+    pub(super) notes: Notes,
+    /// What the fuse read last.
+    pub(super) fuse: Option<FuseReading>,
 }
 
 /// How the last run ended.
 pub(crate) struct Last {
     pub(crate) generation: u64,
     pub(crate) end: RunEnd,
-    pub(super) at: Nanos,
+    pub(crate) at: Nanos,
 }
 
 impl Last {
@@ -161,7 +171,6 @@ impl Control {
             grouped: spec.grouped,
             first_start: false,
             failed_first_start: false,
-            stop: None,
             end: None,
             hold: None,
             group_hold: false,
@@ -194,10 +203,45 @@ impl Control {
         self.attempt = 0;
         if let Some(history) = &mut self.history {
             history.memory.clear();
-            history.fuse = None;
-            history.notes = Notes::default();
+            history.charged = None;
         }
         self.cut_backoff();
+    }
+
+    /// The stop that is pending.
+    pub(super) fn stop(&self) -> Option<&Stop> {
+        self.history.as_ref()?.stop.as_ref()
+    }
+
+    pub(super) fn stop_mut(&mut self) -> Option<&mut Stop> {
+        self.history.as_mut()?.stop.as_mut()
+    }
+
+    pub(super) fn set_stop(&mut self, stop: Stop) {
+        self.history().stop = Some(stop);
+    }
+
+    pub(super) fn take_stop(&mut self) -> Option<Stop> {
+        self.history.as_mut()?.stop.take()
+    }
+
+    pub(super) fn stop_cause(&self) -> Option<StopCause> {
+        self.stop().map(|stop| stop.cause)
+    }
+
+    pub(super) fn charged(&self) -> Option<&Charged> {
+        self.history.as_ref()?.charged.as_deref()
+    }
+
+    pub(super) fn charged_mut(&mut self) -> &mut Charged {
+        self.history().charged.get_or_insert_default()
+    }
+
+    /// What was noted of the run that is ending, which is noted no more.
+    pub(super) fn take_notes(&mut self) -> Notes {
+        let history = self.history.as_mut();
+        let charged = history.and_then(|history| history.charged.as_mut());
+        charged.map_or_else(Notes::default, |charged| std::mem::take(&mut charged.notes))
     }
 
     pub(super) fn rare(&mut self) -> &mut Rare {
@@ -309,7 +353,7 @@ impl Control {
     /// When the stopping run will be dropped.
     pub(super) fn drop_at(&self) -> Option<Instant> {
         let grace = self.setting(|settings| settings.grace);
-        self.stop.as_ref()?.drop_at(grace)
+        self.stop()?.drop_at(grace)
     }
 
     /// Since when a child's backoff is over that has not begun to run: it waits for a permit, or its turn.
@@ -326,7 +370,7 @@ impl Control {
     }
 
     pub(super) fn status(&self, slot: &Slot) -> ChildStatus {
-        let cause = self.stop.as_ref().map(|stop| stop.cause);
+        let cause = self.stop_cause();
         match (self.phase, self.hold.as_deref()) {
             (Phase::Active | Phase::Joining { .. }, _) if self.lingering => ChildStatus::Lingering,
             (Phase::Active, _) if cause.is_some() => ChildStatus::Stopping { cause },

@@ -36,7 +36,7 @@ impl Slot {
             return None;
         }
         let now = self.now();
-        let pending = control.stop.take().map(|stop| stop.cause);
+        let pending = control.take_stop().map(|stop| stop.cause);
         let stop = match control.phase {
             Phase::Joining { stopped } => stopped,
             _ => pending,
@@ -46,9 +46,7 @@ impl Slot {
         control.failed_first_start = first_start && !stop.is_some_and(StopCause::is_foreign);
         // Whether a child starts that others stopped only to run again, its next run shows.
         control.first_start &= matches!(stop, Some(StopCause::Restart | StopCause::Sibling));
-        let notes = control.history.as_mut();
-        let notes = notes.map(|history| std::mem::take(&mut history.notes));
-        let notes = notes.unwrap_or_default();
+        let notes = control.take_notes();
         let facts = ExitFacts {
             restart,
             exit,

@@ -27,15 +27,18 @@ impl Slot {
             return;
         }
         control.correlate(request.correlation);
-        if control.stop.is_none() {
-            control.since = self.now();
-        }
-        let asked = self.at(control.since);
-        let stop = control
-            .stop
-            .get_or_insert_with(|| Box::new(Stop::new(cause, asked, request)));
-        stop.raise(cause, request);
-        let cause = stop.cause;
+        let cause = match control.stop_mut() {
+            Some(stop) => {
+                stop.raise(cause, request);
+                stop.cause
+            }
+            None => {
+                let asked = request.at.unwrap_or_else(Instant::now);
+                control.set_stop(Stop::new(cause, asked, request));
+                control.since = self.since_origin(asked);
+                cause
+            }
+        };
         if control.phase == Phase::Active {
             self.word.stops(control.generation, cause);
             if let Some(token) = control.rare.as_ref().and_then(|rare| rare.token.as_ref()) {

@@ -72,7 +72,7 @@ impl Look<'_> {
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.control.stop.is_some()
+        self.control.stop().is_some()
     }
 
     /// Its stopper waits for the run no longer.

@@ -161,6 +161,11 @@ impl Slot {
         self.home.origin().elapsed().into()
     }
 
+    /// The same of another time.
+    fn since_origin(&self, time: Instant) -> Nanos {
+        time.saturating_duration_since(self.home.origin()).into()
+    }
+
     /// When that was.
     pub(crate) fn at(&self, time: Nanos) -> Instant {
         after(self.home.origin(), time.into())
@@ -203,7 +208,7 @@ impl Slot {
             since: self.at(control.changed(now)),
             last_exit: control.last_exit().map(|last| last.told(self)),
             exits: history.map_or([0; 7], |history| history.exits),
-            fuse: history.and_then(|history| history.fuse),
+            fuse: control.charged().and_then(|charged| charged.fuse),
             heartbeat_age: control
                 .beat
                 .filter(|_| control.phase == Phase::Active)

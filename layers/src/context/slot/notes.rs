@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     super::{ChildSettings, LifecycleEvent},
     PollWord, Slot,
-    control::Phase,
+    control::{Charged, Phase},
 };
 use crate::{
     StopCause,
@@ -75,26 +75,24 @@ impl Slot {
     /// A blown fuse is the one that counts, where there are several.
     pub(crate) fn note_fuse(&self, fuse: FuseReading) {
         let mut control = self.peek();
-        let history = control.history();
-        let noted = &mut history.notes.fuse;
+        let charged = control.charged_mut();
+        let noted = &mut charged.notes.fuse;
         if noted.is_none_or(|noted| fuse.blown || !noted.blown) {
             *noted = Some(fuse);
         }
-        history.fuse = *noted;
+        charged.fuse = *noted;
     }
 
     pub(crate) fn note_backoff(&self, delay: BackoffDelay) {
-        self.peek().history().notes.backoff = Some(delay);
+        self.peek().charged_mut().notes.backoff = Some(delay);
     }
 
     /// Notes a hold if the fuse blew.
     pub(crate) fn note_quarantine(&self, release_after: Option<Duration>) {
         let mut control = self.peek();
-        let Some(history) = &mut control.history else {
-            return;
-        };
-        if history.notes.fuse.is_some_and(|fuse| fuse.blown) {
-            history.notes.quarantine = Some(release_after);
+        let blown = |charged: &Charged| charged.notes.fuse.is_some_and(|fuse| fuse.blown);
+        if control.charged().is_some_and(blown) {
+            control.charged_mut().notes.quarantine = Some(release_after);
         }
     }
 
@@ -173,7 +171,7 @@ impl Slot {
     /// Whether the run still has to become ready, and until when it asked for more time.
     pub(crate) fn start_pending(&self) -> Option<StartPending> {
         let control = self.peek();
-        (!control.ready && control.stop.is_none()).then_some(StartPending {
+        (!control.ready && control.stop().is_none()).then_some(StartPending {
             began: control.began,
             extended: control.start_extended(),
         })

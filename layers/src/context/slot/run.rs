@@ -12,7 +12,7 @@ use super::{
     super::{LifecycleEvent, ReadinessPolicy, StopRequest},
     Slot,
     admission::Admission,
-    control::{Notes, Phase},
+    control::Phase,
     locked::Locked,
 };
 use crate::{StopCause, policy::Nanos};
@@ -35,15 +35,14 @@ impl Slot {
         control.began = now;
         control.ready = false;
         control.polled_once = false;
-        control.stop = None;
         control.beat = None;
         if let Some(rare) = &mut control.rare {
             rare.start_extended = None;
             rare.token = None;
         }
-        if let Some(history) = &mut control.history {
-            history.notes = Notes::default();
-        }
+        // What came since the last one ended was for that one.
+        control.take_stop();
+        control.take_notes();
         control.lingering = false;
         self.word.runs(control.generation);
         self.record(&mut control, now, &LifecycleEvent::Starting);
@@ -95,7 +94,7 @@ impl Slot {
         let now = self.now();
         control.beat = Some(now);
         self.record(control, now, &LifecycleEvent::Ready);
-        if control.stop.is_none() {
+        if control.stop().is_none() {
             control.correlation = 0;
         }
         control.tell_watchers();
@@ -125,7 +124,7 @@ impl Slot {
     pub(crate) fn extend_stop(&self, generation: u64, more: Duration) {
         let mut control = self.lock();
         if control.generation == generation
-            && let Some(stop) = &mut control.stop
+            && let Some(stop) = control.stop_mut()
         {
             stop.extend(more);
             // Whoever waits for the old deadline looks again.
@@ -136,7 +135,7 @@ impl Slot {
     /// The child's own stop: it is unhealthy.
     pub(crate) fn unhealthy(&self, generation: u64, reason: Arc<str>) {
         let mut control = self.lock();
-        if control.runs(generation) && control.stop.is_none() {
+        if control.runs(generation) && control.stop().is_none() {
             let step = LifecycleEvent::Unhealthy { reason };
             self.record(&mut control, self.now(), &step);
             self.stop_locked(&mut control, StopCause::Unhealthy, &StopRequest::default());
@@ -159,7 +158,7 @@ impl Slot {
     ) -> Poll<Instant> {
         let mut control = self.lock();
         control.waiters.register(cx.waker());
-        match &control.stop {
+        match control.stop() {
             // A stop always has an end here: the grace is one.
             Some(stop) if control.generation == generation => {
                 stop.drop_at(Some(grace)).map_or(Poll::Pending, Poll::Ready)
@@ -217,7 +216,7 @@ impl Slot {
             return None;
         }
         if control.phase == Phase::Active {
-            let stopped = control.stop.as_ref().map(|stop| stop.cause);
+            let stopped = control.stop_cause();
             control.phase = Phase::Joining { stopped };
             control.since = self.now();
             // What cannot be aborted must see that the run is over. A stop's cause stays to be read.
