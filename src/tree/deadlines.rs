@@ -1,9 +1,9 @@
 use std::{
     collections::BTreeMap,
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::Mutex,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Waker},
 };
 
 use tokio::{
@@ -44,40 +44,24 @@ enum Until {
 }
 
 impl Deadlines {
-    /// How often there was reason to [look again](Self::look_again): to be asked before it is decided how long to
-    /// wait.
-    pub(super) fn changes(&self) -> u64 {
-        lock(&self.waits).changes
-    }
-
-    /// Resolves at `due`, or as soon as there is reason to look again that was not `seen`; without a time, only
-    /// then.
-    pub(super) fn at(&self, due: Option<Instant>, seen: u64) -> Deadline<'_> {
-        Deadline {
+    /// For waits one after the other.
+    pub(super) fn patience(&self) -> Patience<'_> {
+        Patience {
             deadlines: self,
-            until: due.map_or(Until::Never, Until::Due),
-            wait: Wait::New { seen },
+            entry: None,
         }
     }
 
     /// What `done` answers, unless it is `due` before that.
     pub(super) async fn within<T>(&self, due: Instant, done: impl Future<Output = T>) -> Option<T> {
-        let mut done = std::pin::pin!(done);
-        loop {
-            let seen = self.changes();
-            tokio::select! {
-                biased;
-                answer = &mut done => return Some(answer),
-                () = self.at(Some(due), seen) => {
-                    if due <= Instant::now() {
-                        return None;
-                    }
-                }
-            }
-        }
+        self.patience().until(|| Some(due), done).await
     }
 
-    /// Ends all waits: how long they are to be has changed.
+    fn changes(&self) -> u64 {
+        lock(&self.waits).changes
+    }
+
+    /// Has all look again how long they are to wait: that has changed.
     pub(super) fn look_again(&self) {
         let waiting = {
             let mut waits = lock(&self.waits);
@@ -129,87 +113,110 @@ impl Drop for Kept<'_> {
     }
 }
 
-/// A wait of [`Deadlines::at`].
-#[derive(Debug)]
-pub(super) struct Deadline<'a> {
+/// Waits of one task, one after the other: what the first of them may last at most is when the others are looked
+/// at, as long as they may last longer.
+pub(super) struct Patience<'a> {
     deadlines: &'a Deadlines,
-    until: Until,
-    wait: Wait,
+    entry: Option<Entry>,
 }
 
-#[derive(Debug)]
-enum Wait {
-    New {
-        seen: u64,
-    },
-    /// Under this number.
-    Waits(u64),
+enum Entry {
+    Waits(Until, u64),
     /// Nobody keeps the timer.
     Alone(Pin<Box<Sleep>>),
-    Over,
 }
 
-impl Future for Deadline<'_> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        match &mut this.wait {
-            &mut Wait::New { seen } => ready!(this.begin(cx, seen)),
-            Wait::Waits(number) => {
-                let mut waits = lock(&this.deadlines.waits);
-                if let Some(waker) = waits.waiting.get_mut(&(this.until, *number)) {
-                    waker.clone_from(cx.waker());
+impl Patience<'_> {
+    /// What `done` answers, unless it is too late before that: when that is, `limit` says, and says again when it
+    /// comes to that, or there is reason to look again. Without a time it never is.
+    pub(super) async fn until<T>(
+        &mut self,
+        mut limit: impl FnMut() -> Option<Instant>,
+        done: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut done = std::pin::pin!(done);
+        let mut first = true;
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = done.as_mut().poll(cx) {
+                return Poll::Ready(Some(answer));
+            }
+            loop {
+                let looked = !std::mem::take(&mut first);
+                if looked && self.goes_on(cx) {
+                    return Poll::Pending;
+                }
+                // Before looking, so that no reason to look again goes unseen.
+                let seen = self.deadlines.changes();
+                let due = limit();
+                if looked && due.is_some_and(|due| due <= Instant::now()) {
+                    return Poll::Ready(None);
+                }
+                if self.enter(due, seen, cx) {
                     return Poll::Pending;
                 }
             }
-            Wait::Alone(sleep) => ready!(sleep.as_mut().poll(cx)),
-            Wait::Over => {}
-        }
-        this.wait = Wait::Over;
-        Poll::Ready(())
+        })
+        .await
     }
-}
 
-impl Deadline<'_> {
-    fn begin(&mut self, cx: &mut Context<'_>, seen: u64) -> Poll<()> {
+    /// Whether the entry has not been told of.
+    fn goes_on(&mut self, cx: &mut Context<'_>) -> bool {
+        match &mut self.entry {
+            None => false,
+            Some(Entry::Waits(until, number)) => {
+                let mut waits = lock(&self.deadlines.waits);
+                let waker = waits.waiting.get_mut(&(*until, *number));
+                waker.map(|waker| waker.clone_from(cx.waker())).is_some()
+            }
+            Some(Entry::Alone(sleep)) => sleep.as_mut().poll(cx).is_pending(),
+        }
+    }
+
+    /// Waits until `due`, or less; `false`: there is reason to look again.
+    fn enter(&mut self, due: Option<Instant>, seen: u64, cx: &mut Context<'_>) -> bool {
+        let until = due.map_or(Until::Never, Until::Due);
+        if let Some(Entry::Waits(own, _)) = self.entry
+            && own <= until
+            && self.goes_on(cx)
+        {
+            return true;
+        }
+        self.leave();
         let mut waits = lock(&self.deadlines.waits);
         if waits.changes != seen {
-            return Poll::Ready(());
+            return false;
         }
         if waits.closed {
             drop(waits);
-            let Until::Due(time) = self.until else {
-                return Poll::Pending;
-            };
+            let Until::Due(time) = until else { return true };
             let mut sleep = Box::pin(tokio::time::sleep_until(time));
-            let over = sleep.as_mut().poll(cx);
-            self.wait = Wait::Alone(sleep);
-            return over;
+            let waits = sleep.as_mut().poll(cx).is_pending();
+            self.entry = Some(Entry::Alone(sleep));
+            return waits;
         }
         waits.number += 1;
         let number = waits.number;
-        waits
-            .waiting
-            .insert((self.until, number), cx.waker().clone());
-        self.wait = Wait::Waits(number);
-        if let Until::Due(time) = self.until
+        waits.waiting.insert((until, number), cx.waker().clone());
+        self.entry = Some(Entry::Waits(until, number));
+        if let Until::Due(time) = until
             && waits.set.is_none_or(|set| time < set)
         {
             waits.set = Some(time);
             drop(waits);
             self.deadlines.sooner.notify_one();
         }
-        Poll::Pending
+        true
+    }
+
+    fn leave(&mut self) {
+        if let Some(Entry::Waits(until, number)) = self.entry.take() {
+            lock(&self.deadlines.waits).waiting.remove(&(until, number));
+        }
     }
 }
 
-impl Drop for Deadline<'_> {
+impl Drop for Patience<'_> {
     fn drop(&mut self) {
-        if let Wait::Waits(number) = self.wait {
-            lock(&self.deadlines.waits)
-                .waiting
-                .remove(&(self.until, number));
-        }
+        self.leave();
     }
 }

@@ -11,6 +11,7 @@ mod driver;
 mod ending;
 mod files;
 mod order;
+mod quiet;
 mod root;
 mod scale;
 mod scope;

@@ -11,7 +11,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Scope, Tree, files::Files, shared::sleep_until_some, supervise::supervise};
+use super::{
+    Scope, Tree, files::Files, quiet::Quiet, shared::sleep_until_some, supervise::supervise,
+};
 use crate::{
     SupervisorError,
     audit::{AuditEntry, AuditLog},
@@ -148,10 +150,11 @@ async fn run(
     let mut lives = std::pin::pin!(lives);
     let outcome = {
         let mut watch = std::pin::pin!(watch(&tree));
+        let mut beside = Quiet::new(Box::pin(beside(&mut watch, &mut files, &mut written)));
         tokio::select! {
             biased;
             outcome = &mut lives => outcome,
-            () = beside(&mut watch, &mut files, &mut written) => unreachable!("it goes on as long as it is polled"),
+            () = &mut beside => unreachable!("it goes on as long as it is polled"),
             () = asked.cancelled() => {
                 // A root that ends by itself is stopped by nobody, however long its children take.
                 if !scope.tree().ended_by_itself() {
@@ -166,7 +169,7 @@ async fn run(
                 tokio::select! {
                     biased;
                     outcome = &mut lives => outcome,
-                    () = beside(&mut watch, &mut files, &mut written) => unreachable!("it goes on as long as it is polled"),
+                    () = &mut beside => unreachable!("it goes on as long as it is polled"),
                 }
             }
         }

@@ -279,16 +279,10 @@ impl Tree {
         budget.unwrap_or_else(|| after(Instant::now(), self.total_timeout))
     }
 
-    /// Resolves when the budget is spent.
-    pub(super) async fn budget_over(&self) {
-        loop {
-            let seen = self.deadlines.changes();
-            let budget = self.budget();
-            if budget.is_some_and(|budget| budget <= Instant::now()) {
-                return;
-            }
-            self.deadlines.at(budget, seen).await;
-        }
+    /// What `done` answers, unless the budget is spent before that.
+    pub(super) async fn within_budget<T>(&self, done: impl Future<Output = T>) -> Option<T> {
+        let mut patience = self.deadlines.patience();
+        patience.until(|| self.budget(), done).await
     }
 
     /// Notes and tells, once, how a child took the shutdown.

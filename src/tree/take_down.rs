@@ -9,25 +9,17 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Child, Scope, bring_up::Stopping};
+use super::{Child, Scope, bring_up::Stopping, deadlines::Patience};
 use crate::{shutdown::ShutdownStage, spec::ShutdownOrder};
-
-/// How a wait for a stopping child ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Waited {
-    /// It is down.
-    Down,
-    /// Its grace and what may follow are over.
-    Late,
-}
 
 impl Scope {
     /// Waits until the child's run `generation` has ended after it was asked to stop. A stack without a grace of its
     /// own is aborted at its deadline. `false`: it cannot be ended.
     pub(crate) async fn settle(self: &Arc<Self>, child: &Arc<Child>, generation: u64) -> bool {
         let gate = child.gate();
-        let over = gate.over(generation);
-        if self.wait_until(child, Instant::now(), over).await == Waited::Down {
+        let (since, mut patience) = (Instant::now(), self.tree().deadlines.patience());
+        let limit = || self.limit(child, gate.drop_at(), since);
+        if patience.until(limit, gate.over(generation)).await.is_some() {
             return true;
         }
         if gate.grace().is_some() {
@@ -57,16 +49,46 @@ impl Scope {
             if self.tree().is_closing() {
                 self.end_idle();
             }
-            let mut budget_over = std::pin::pin!(self.tree().budget_over());
+            let mut patience = self.tree().deadlines.patience();
             while let [child, rest @ ..] = left {
-                tokio::select! {
-                    biased;
-                    () = self.take_down(child, StopCause::Shutdown) => left = rest,
-                    () = &mut budget_over => break,
+                if !self.take_down_in_turn(child, &mut patience).await {
+                    break;
                 }
+                left = rest;
             }
         }
         self.take_down_together(left).await;
+    }
+
+    /// Ends one child of several; `false`: the budget is spent, and it may not have ended.
+    async fn take_down_in_turn(
+        self: &Arc<Self>,
+        child: &Arc<Child>,
+        patience: &mut Patience<'_>,
+    ) -> bool {
+        if child.scope().is_some() {
+            // It has longer than the budget to end its own, and those beside it are not to wait so long.
+            let taken_down = self.take_down(child, StopCause::Shutdown);
+            return self.tree().within_budget(taken_down).await.is_some();
+        }
+        let stopping = self.stopping();
+        let drop_at = self.ask(child, StopCause::Shutdown, &stopping);
+        child.enter_ending(&self.ending);
+        let mut known = Some(drop_at);
+        let limit = || {
+            let drop_at = known.take().unwrap_or_else(|| child.gate().drop_at());
+            self.limit(child, drop_at, stopping.at)
+        };
+        let ended = patience.until(limit, self.ending.none()).await;
+        child.leave_ending(&self.ending);
+        if ended.is_none() {
+            if self.tree().budget_spent() {
+                return false;
+            }
+            self.abort(child).await;
+        }
+        self.note_end(child);
+        true
     }
 
     async fn take_down_together(self: &Arc<Self>, children: &[Arc<Child>]) {
@@ -98,14 +120,9 @@ impl Scope {
         }
         let workers = || children.iter().filter(|child| child.scope().is_none());
         // Nobody has to wait for each of them before that.
-        let deadlines = &self.tree().deadlines;
-        let seen = deadlines.changes();
-        let late = first.into_iter().chain(self.tree().budget()).min();
-        tokio::select! {
-            biased;
-            () = self.ending.none() => {}
-            () = deadlines.at(late, seen) => {}
-        }
+        let late = || first.into_iter().chain(self.tree().budget()).min();
+        let mut patience = self.tree().deadlines.patience();
+        patience.until(late, self.ending.none()).await;
         for child in workers() {
             child.leave_ending(&self.ending);
             // One that is over has told so itself, as it ended.
@@ -151,11 +168,12 @@ impl Scope {
         child.gate().end(cause, stopping.request(child))
     }
 
+    /// Waits for the end of a child that was asked for it, and notes how it took it.
     async fn await_end(&self, child: &Arc<Child>, since: Instant) {
-        if self.wait_until(child, since, child.over()).await == Waited::Late {
-            self.tree().enter(ShutdownStage::AbortStragglers);
-            child.abort();
-            let _ = timeout(self.abort_wait, child.over()).await;
+        let limit = || self.limit(child, child.gate().drop_at(), since);
+        let mut patience = self.tree().deadlines.patience();
+        if patience.until(limit, child.over()).await.is_none() {
+            self.abort(child).await;
         }
         if let Some(scope) = child.scope() {
             // One that was dropped could abort its children, but not see them end.
@@ -179,33 +197,20 @@ impl Scope {
         }
     }
 
-    /// Waits for `down`, up to the end of the child's grace and what may follow it, or of the budget.
-    async fn wait_until(
-        &self,
-        child: &Child,
-        since: Instant,
-        down: impl Future<Output = ()>,
-    ) -> Waited {
-        let mut down = std::pin::pin!(down);
-        let deadlines = &self.tree().deadlines;
-        loop {
-            let seen = deadlines.changes();
-            let limit = self.limit(child, since);
-            tokio::select! {
-                biased;
-                () = &mut down => return Waited::Down,
-                () = deadlines.at(limit, seen) => {
-                    // The run may have asked for more time, or been given less, meanwhile.
-                    if self.limit(child, since).is_some_and(|limit| limit <= Instant::now()) {
-                        return Waited::Late;
-                    }
-                }
-            }
-        }
+    /// Its grace and what may follow are over.
+    async fn abort(&self, child: &Child) {
+        self.tree().enter(ShutdownStage::AbortStragglers);
+        child.abort();
+        let _ = timeout(self.abort_wait, child.over()).await;
     }
 
     /// When waiting any longer for a child that is stopping has no sense.
-    fn limit(&self, child: &Child, since: Instant) -> Option<Instant> {
+    fn limit(
+        &self,
+        child: &Child,
+        drop_at: Option<(Instant, Grace)>,
+        since: Instant,
+    ) -> Option<Instant> {
         let budget = self.tree().budget();
         let levels = child.height();
         if levels > 0 {
@@ -213,7 +218,7 @@ impl Scope {
             let wait = self.abort_wait.saturating_mul(levels + 1);
             return budget.map(|budget| after(budget, wait));
         }
-        let by_grace = self.by_grace(child.gate().drop_at(), since);
+        let by_grace = self.by_grace(drop_at, since);
         Some(budget.map_or(by_grace, |budget| budget.min(by_grace)))
     }
 

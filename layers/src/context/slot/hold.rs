@@ -169,7 +169,11 @@ impl Slot {
         if held {
             control.cut_backoff();
         }
-        control.stir();
+        // Whose run goes on comes to the gate when that has ended.
+        match held && control.is_alive() {
+            true => control.tell_watchers(),
+            false => control.stir(),
+        }
     }
 
     /// Its group goes on without it: it waits for a sibling that is held.
