@@ -31,6 +31,7 @@
 //! ```
 
 pub mod audit;
+mod commanded;
 pub mod config;
 pub mod control;
 mod error;

@@ -256,10 +256,7 @@ async fn a_bare_stack_is_paused_resumed_and_restarted_like_any_other() {
     let handle = start(tree).await;
     for path in ["polite", "deaf"] {
         let paused = within(handle.pause_child(path, &by())).await.unwrap();
-        assert_eq!(
-            (paused.change, paused.status.as_str()),
-            (Change::Done, "paused")
-        );
+        assert_eq!((paused.change, &*paused.status), (Change::Done, "paused"));
         within(handle.resume_child(path, &by())).await.unwrap();
         running(&handle, path, 2).await;
         let again = within(handle.restart_child(path, &by())).await.unwrap();

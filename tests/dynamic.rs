@@ -90,7 +90,7 @@ async fn adding_waits_for_readiness_and_takes_a_child_that_does_not_start_out_ag
     let added = within(handle.add_child("/", board.explicit("x"), &by()))
         .await
         .unwrap();
-    assert_eq!((added.generation, added.status.as_str()), (1, "running"));
+    assert_eq!((added.generation, &*added.status), (1, "running"));
     assert!(shut_down(&handle).await.clean);
 }
 

@@ -4,23 +4,31 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
-use tokio::time::Instant;
+use supervisor_layers::policy::Nanos;
 
-use super::{Audit, AuditEntry, AuditRecord, Backend, queue::Queue};
-use crate::sync::lock;
-use crate::{record::encode, spec::Backpressure, tree::Tree};
+use super::{Audit, AuditRecord, Backend, Entry, queue::Queue};
+use crate::{meta::CommandMeta, record::encode, spec::Backpressure, sync::lock, tree::Tree};
 
 /// A tree's audit.
 pub(crate) struct AuditLog {
     epoch: Arc<str>,
+    /// When the times of its records count from.
+    born_at: SystemTime,
     memory: usize,
     numbers: AtomicU64,
-    recent: Mutex<VecDeque<AuditRecord>>,
+    recent: Mutex<VecDeque<Kept>>,
     /// To the file.
     queue: Option<Arc<Queue>>,
+}
+
+/// A record until somebody reads it.
+struct Kept {
+    number: u64,
+    at: Nanos,
+    entry: Entry,
 }
 
 /// Why a record could not be made.
@@ -28,10 +36,17 @@ pub(crate) struct AuditLog {
 pub(crate) struct NotRecorded(pub(crate) Arc<str>);
 
 impl AuditLog {
-    pub(crate) fn new(audit: &Audit, backpressure: Backpressure, epoch: Arc<str>) -> Self {
+    /// For a tree of this epoch, which began then.
+    pub(crate) fn new(
+        audit: &Audit,
+        backpressure: Backpressure,
+        epoch: Arc<str>,
+        born_at: SystemTime,
+    ) -> Self {
         let to_file = matches!(audit.backend, Backend::File { .. });
         Self {
             epoch,
+            born_at,
             memory: audit.memory,
             numbers: AtomicU64::new(0),
             recent: Mutex::default(),
@@ -45,75 +60,84 @@ impl AuditLog {
 
     /// The last records, the oldest first.
     pub(crate) fn recent(&self) -> Vec<AuditRecord> {
-        self.lock().iter().cloned().collect()
+        self.lock().iter().map(|kept| self.told(kept)).collect()
     }
 
-    /// Records what is about to happen. An error: it must not, and a
-    /// record of that number may be in the file nevertheless.
+    /// Records what is about to happen, for as long as whoever wants it has patience. An error: it must not, and
+    /// a record of that number may be in the file nevertheless.
     pub(crate) async fn admit(
         &self,
-        entry: AuditEntry,
-        until: Instant,
+        entry: Entry,
+        at: Nanos,
+        by: &CommandMeta,
         tree: &Tree,
     ) -> Result<u64, (u64, NotRecorded)> {
-        let record = self.record(entry);
-        let number = record.number;
+        let kept = self.kept(entry, at);
+        let number = kept.number;
         if let Some(queue) = &self.queue {
-            let line = line(&record).map_err(|error| (number, error))?;
-            let admitted = queue.admit(line, until, tree).await;
+            let line = self.line(&kept).map_err(|error| (number, error))?;
+            let admitted = queue.admit(line, by.deadline(), tree).await;
             admitted.map_err(|error| (number, error))?;
         }
-        self.remember(record);
+        self.remember(kept);
         Ok(number)
     }
 
-    /// Records what has happened, and waits until that is safe, for as long as `until`.
-    pub(crate) async fn note(&self, entry: AuditEntry, until: Instant, tree: &Tree) {
-        let record = self.record(entry);
+    /// Records what has happened, and waits until that is safe, for as long as whoever wanted it has patience.
+    pub(crate) async fn note(&self, entry: Entry, at: Nanos, by: &CommandMeta, tree: &Tree) {
+        let kept = self.kept(entry, at);
         if let Some(queue) = &self.queue
-            && let Ok(line) = line(&record)
+            && let Ok(line) = self.line(&kept)
         {
-            queue.note(line, until, tree).await;
+            queue.note(line, by.deadline(), tree).await;
         }
-        self.remember(record);
+        self.remember(kept);
     }
 
     /// Records without waiting.
-    pub(crate) fn tell(&self, entry: AuditEntry) {
-        let record = self.record(entry);
+    pub(crate) fn tell(&self, entry: Entry, at: Nanos) {
+        let kept = self.kept(entry, at);
         if let Some(queue) = &self.queue
-            && let Ok(line) = line(&record)
+            && let Ok(line) = self.line(&kept)
         {
             queue.tell(line);
         }
-        self.remember(record);
+        self.remember(kept);
     }
 
-    fn record(&self, entry: AuditEntry) -> AuditRecord {
-        AuditRecord {
-            schema: AuditRecord::SCHEMA,
-            epoch: self.epoch.clone(),
+    fn kept(&self, entry: Entry, at: Nanos) -> Kept {
+        Kept {
             number: self.numbers.fetch_add(1, Ordering::Relaxed) + 1,
-            at: SystemTime::now(),
+            at,
             entry,
         }
     }
 
-    fn remember(&self, record: AuditRecord) {
+    fn told(&self, kept: &Kept) -> AuditRecord {
+        AuditRecord {
+            schema: AuditRecord::SCHEMA,
+            epoch: self.epoch.clone(),
+            number: kept.number,
+            at: self.born_at + Duration::from(kept.at),
+            entry: kept.entry.told(),
+        }
+    }
+
+    fn line(&self, kept: &Kept) -> Result<Vec<u8>, NotRecorded> {
+        encode(&self.told(kept)).map_err(|error| NotRecorded(error.to_string().into()))
+    }
+
+    fn remember(&self, kept: Kept) {
         let mut recent = self.lock();
         while recent.len() >= self.memory.max(1) {
             recent.pop_front();
         }
         if self.memory > 0 {
-            recent.push_back(record);
+            recent.push_back(kept);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<AuditRecord>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Kept>> {
         lock(&self.recent)
     }
-}
-
-fn line(record: &AuditRecord) -> Result<Vec<u8>, NotRecorded> {
-    encode(record).map_err(|error| NotRecorded(error.to_string().into()))
 }

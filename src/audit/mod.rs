@@ -10,6 +10,7 @@ use std::{io, path::Path};
 use crate::record::{Lines, Skipped};
 pub(crate) use log::AuditLog;
 pub(crate) use queue::Writing;
+pub(crate) use record::Entry;
 pub use record::{AuditEntry, AuditRecord, AuditedCommand};
 pub(crate) use settings::Backend;
 pub use settings::{Audit, AuditFailureStrategy};

@@ -3,7 +3,12 @@ use std::{sync::Arc, time::SystemTime};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{control::Change, event::rfc3339, meta::CommandMeta, spec::SupervisorPath};
+use crate::{
+    commanded::{Change, Commanded, Outcome},
+    event::rfc3339,
+    meta::CommandMeta,
+    spec::SupervisorPath,
+};
 
 /// One line of the audit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -102,6 +107,10 @@ pub struct AuditedCommand {
 }
 
 impl AuditedCommand {
+    pub(crate) fn of(commanded: &Commanded) -> Self {
+        Self::new(&commanded.command.into(), &commanded.path, &commanded.by)
+    }
+
     pub(crate) fn new(command: &Arc<str>, path: &SupervisorPath, by: &CommandMeta) -> Self {
         let (requested_by, reason) = by.shared();
         Self {
@@ -109,6 +118,60 @@ impl AuditedCommand {
             path: path.clone(),
             requested_by,
             reason,
+        }
+    }
+}
+
+/// An entry until somebody reads it.
+#[derive(Clone)]
+pub(crate) enum Entry {
+    Accepted(Arc<Commanded>),
+    /// It was carried out, or could not be.
+    Ended {
+        commanded: Arc<Commanded>,
+        /// The record of its acceptance.
+        accepted: u64,
+        correlation: u64,
+    },
+    Other(AuditEntry),
+}
+
+impl From<AuditEntry> for Entry {
+    fn from(entry: AuditEntry) -> Self {
+        Self::Other(entry)
+    }
+}
+
+impl Entry {
+    pub(super) fn told(&self) -> AuditEntry {
+        match self {
+            Self::Accepted(commanded) => AuditEntry::CommandAccepted {
+                command: AuditedCommand::of(commanded),
+            },
+            Self::Ended {
+                commanded,
+                accepted,
+                correlation,
+            } => {
+                let command = AuditedCommand::of(commanded);
+                let words = commanded.outcome_in_words().into();
+                match commanded.outcome() {
+                    Some(Outcome::CarriedOut { change, .. }) => AuditEntry::CommandCompleted {
+                        command,
+                        accepted: Some(*accepted),
+                        change: *change,
+                        outcome: words,
+                        correlation_id: Some(*correlation),
+                    },
+                    _ => AuditEntry::CommandFailed {
+                        command,
+                        accepted: *accepted,
+                        error: words,
+                        correlation_id: *correlation,
+                    },
+                }
+            }
+            Self::Other(entry) => entry.clone(),
         }
     }
 }

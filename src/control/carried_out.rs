@@ -5,6 +5,7 @@ use std::{
 };
 
 use tokio::runtime::Handle;
+use tracing::{Instrument, Span};
 
 /// What is carried out whoever waits for it: in the task of the one who does, and, when that one goes away, in a
 /// task of its own.
@@ -15,13 +16,19 @@ pub(super) struct CarriedOut<T: 'static> {
 }
 
 impl<T: 'static> CarriedOut<T> {
+    /// Whatever it does is part of what it was begun in.
+    ///
     /// # Panics
     ///
     /// Outside a Tokio runtime.
     pub(super) fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
+        let span = Span::current();
         Self {
             runtime: Handle::current(),
-            rest: Some(Box::pin(work)),
+            rest: Some(match span.is_none() {
+                true => Box::pin(work),
+                false => Box::pin(work.instrument(span)),
+            }),
         }
     }
 }

@@ -1,7 +1,6 @@
 use std::{future::Future, sync::Arc};
 
 use supervisor_layers::{Gate, HoldReason, context::StopRequest};
-use tracing::Instrument;
 
 use super::{
     Change, CommandMeta, CommandOutcome, SupervisorHandle, carried_out::CarriedOut, order::Order,
@@ -399,22 +398,21 @@ impl SupervisorHandle {
             }
         };
         let work = async move {
-            let (accepted, correlation) = order.accepted().await?;
-            let carried_out = carry_out(target, correlation).await;
+            let accepted = order.accepted().await?;
+            let carried_out = carry_out(target, accepted.correlation).await;
             let result = carried_out.map(|(gate, change)| CommandOutcome {
                 command,
                 instance: gate.instance(),
                 generation: gate.generation(),
-                status: gate.status().to_string(),
+                status: gate.status().in_words(),
                 change,
                 path: SupervisorPath::of(gate.path().clone()),
             });
-            order.completed(&result, accepted, correlation).await;
+            order.completed(&result, accepted).await;
             drop(permit);
             result
         };
-        // What a command creates was created by whoever commands.
-        CarriedOut::new(work.in_current_span()).await
+        CarriedOut::new(work).await
     }
 }
 

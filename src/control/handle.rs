@@ -347,7 +347,7 @@ impl SupervisorHandle {
             return Err(SupervisorError::ShuttingDown);
         }
         let order = Order::new(self.tree(), "shutdown", SupervisorPath::root(), by);
-        let (accepted, correlation) = order.accepted().await?;
+        let accepted = order.accepted().await?;
         let already = self.shared.stopped.swap(true, Ordering::AcqRel);
         let report = RuntimeExitReport {
             outcome: ExitOutcome::ControlPlaneStopped,
@@ -365,9 +365,9 @@ impl SupervisorHandle {
                 true => Change::AlreadySo,
                 false => Change::Done,
             },
-            status: "its control plane is stopped".to_owned(),
+            status: "its control plane is stopped".into(),
         };
-        order.completed(&Ok(outcome), accepted, correlation).await;
+        order.completed(&Ok(outcome), accepted).await;
         Ok(self.join().await)
     }
 

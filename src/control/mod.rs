@@ -11,9 +11,10 @@ mod supervised;
 
 pub use handle::{Supervisor, SupervisorHandle, WeakSupervisorHandle};
 pub use health::{ControlPlane, Health};
-pub use outcome::{Change, CommandOutcome};
+pub use outcome::CommandOutcome;
 
 pub use crate::{
+    commanded::Change,
     meta::{CommandMeta, InvalidCommandMeta},
     shutdown::{ExitOutcome, RuntimeExitReport},
 };

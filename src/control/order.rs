@@ -3,21 +3,27 @@ use std::sync::Arc;
 use super::{CommandMeta, CommandOutcome};
 use crate::{
     SupervisorError,
-    audit::{AuditEntry, AuditedCommand},
+    audit::{AuditEntry, AuditedCommand, Entry},
+    commanded::{Commanded, Outcome},
     event::TreeEvent,
     metrics,
     spec::SupervisorPath,
     tree::Tree,
 };
 
-/// A command on its way: what is told of it, in the audit first and then among the events.
+/// A command on its way: it is told in the audit first and then among the events.
 pub(super) struct Order {
     tree: Arc<Tree>,
-    command: &'static str,
-    /// The same, as what is told of it shares it.
-    name: Arc<str>,
-    path: SupervisorPath,
-    by: CommandMeta,
+    commanded: Arc<Commanded>,
+}
+
+/// An order that has been recorded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Accepted {
+    /// The number of its record in the audit; 0 without one.
+    number: u64,
+    /// What the events that follow carry.
+    pub(super) correlation: u64,
 }
 
 impl Order {
@@ -29,44 +35,43 @@ impl Order {
     ) -> Self {
         Self {
             tree: tree.clone(),
-            command,
-            name: command.into(),
-            path,
-            by: by.clone(),
+            commanded: Arc::new(Commanded::new(command, path, by.clone())),
         }
     }
 
-    /// It is about to be carried out, unless that cannot be recorded. The number of the record, and what the
-    /// events that follow carry.
-    pub(super) async fn accepted(&self) -> Result<(u64, u64), SupervisorError> {
-        let accepted = match &self.tree.audit {
+    /// It is about to be carried out, unless that cannot be recorded.
+    pub(super) async fn accepted(&self) -> Result<Accepted, SupervisorError> {
+        let at = self.tree.journal.now();
+        let number = match &self.tree.audit {
             None => 0,
             Some(audit) => {
-                let command = self.audited();
-                let entry = AuditEntry::CommandAccepted { command };
-                let until = self.by.deadline();
-                match audit.admit(entry, until, &self.tree).await {
+                let entry = Entry::Accepted(self.commanded.clone());
+                let patience = &self.commanded.by;
+                match audit.admit(entry, at, patience, &self.tree).await {
                     Ok(number) => number,
                     Err((number, reason)) => {
                         let reason = reason.0.to_string();
                         let error = SupervisorError::NotAudited { reason };
                         // Its acceptance may be in the file, or come to be there.
-                        audit.tell(self.refusal(&error, Some(number)));
+                        audit.tell(self.refusal(&error, Some(number)), at);
                         self.record_refusal(&error);
                         return Err(error);
                     }
                 }
             }
         };
-        let correlation = self.tree.accepted(&self.name, &self.path, &self.by);
-        Ok((accepted, correlation))
+        let correlation = self.tree.accepted_order(&self.commanded, at);
+        Ok(Accepted {
+            number,
+            correlation,
+        })
     }
 
     /// It is not carried out.
     pub(super) async fn refused(&self, error: &SupervisorError) {
         if let Some(audit) = &self.tree.audit {
-            let entry = self.refusal(error, None);
-            audit.note(entry, self.by.deadline(), &self.tree).await;
+            let (entry, at) = (self.refusal(error, None), self.tree.journal.now());
+            audit.note(entry, at, &self.commanded.by, &self.tree).await;
         }
         self.record_refusal(error);
     }
@@ -75,63 +80,51 @@ impl Order {
     pub(super) async fn completed(
         &self,
         result: &Result<CommandOutcome, SupervisorError>,
-        accepted: u64,
-        correlation: u64,
+        accepted: Accepted,
     ) {
-        let words: Arc<str> = match result {
-            Ok(outcome) => outcome.to_string().into(),
-            Err(error) => error.to_string().into(),
-        };
+        self.commanded.came_to(match result {
+            Ok(outcome) => Outcome::CarriedOut {
+                change: outcome.change,
+                status: outcome.status.clone(),
+            },
+            Err(error) => Outcome::Failed(error.clone()),
+        });
+        let at = self.tree.journal.now();
         if let Some(audit) = &self.tree.audit {
-            let (command, words) = (self.audited(), words.clone());
-            let entry = match result {
-                Ok(outcome) => AuditEntry::CommandCompleted {
-                    command,
-                    accepted: Some(accepted),
-                    change: outcome.change,
-                    outcome: words,
-                    correlation_id: Some(correlation),
-                },
-                Err(_) => AuditEntry::CommandFailed {
-                    command,
-                    accepted,
-                    error: words,
-                    correlation_id: correlation,
-                },
+            let entry = Entry::Ended {
+                commanded: self.commanded.clone(),
+                accepted: accepted.number,
+                correlation: accepted.correlation,
             };
-            audit.note(entry, self.by.deadline(), &self.tree).await;
+            audit.note(entry, at, &self.commanded.by, &self.tree).await;
         }
         if self.tree.counted {
             let ended = match result {
                 Ok(_) => "completed",
                 Err(_) => "failed",
             };
-            metrics::command_ended(self.command, ended);
+            metrics::command_ended(self.commanded.command, ended);
         }
         self.tree
-            .completed(&self.name, &self.path, words, correlation);
+            .completed_order(&self.commanded, at, accepted.correlation);
     }
 
-    fn audited(&self) -> AuditedCommand {
-        AuditedCommand::new(&self.name, &self.path, &self.by)
-    }
-
-    fn refusal(&self, error: &SupervisorError, accepted: Option<u64>) -> AuditEntry {
-        AuditEntry::CommandRefused {
-            command: self.audited(),
+    fn refusal(&self, error: &SupervisorError, accepted: Option<u64>) -> Entry {
+        Entry::Other(AuditEntry::CommandRefused {
+            command: AuditedCommand::of(&self.commanded),
             accepted,
             error: error.to_string().into(),
-        }
+        })
     }
 
     fn record_refusal(&self, error: &SupervisorError) {
-        let (requested_by, reason) = self.by.shared();
+        let (requested_by, reason) = self.commanded.by.shared();
         let event = TreeEvent::CommandRefused {
-            command: self.name.clone(),
+            command: self.commanded.command.into(),
             requested_by,
             reason,
             error: error.to_string().into(),
         };
-        self.tree.record(&self.path, event, 0);
+        self.tree.record(&self.commanded.path, event, 0);
     }
 }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use arrayvec::ArrayVec;
 use supervisor_layers::{
     LifecycleEvent,
@@ -5,14 +7,21 @@ use supervisor_layers::{
 };
 
 use super::{EventKind, TreeEvent};
-use crate::shutdown::ChildShutdownStatus;
+use crate::{commanded::Commanded, shutdown::ChildShutdownStatus};
 
 /// What the ring is to remember of what happened at once: most of it is a word, and becomes events when somebody
 /// reads it.
 pub(crate) enum Entry<'a> {
     Plain(Plain),
     End(&'a RunEnd),
+    Command(Command),
     Other(Box<EventKind>),
+}
+
+/// What is told of a command.
+pub(crate) enum Command {
+    Accepted(Arc<Commanded>),
+    Completed(Arc<Commanded>),
 }
 
 /// What has nothing more to say.
@@ -30,6 +39,7 @@ pub(crate) enum Plain {
 /// What has.
 pub(super) enum Told {
     End(RunEnd),
+    Command(Command),
     Other(Box<EventKind>),
 }
 
@@ -42,15 +52,15 @@ impl Entry<'_> {
         match self {
             // Not more than five.
             Self::End(end) => end.count() as u8,
-            Self::Plain(_) | Self::Other(_) => 1,
+            Self::Plain(_) | Self::Command(_) | Self::Other(_) => 1,
         }
     }
 
     /// An exit and a command open a chain of consequences.
     pub(super) fn opens(&self) -> bool {
         match self {
-            Self::Plain(_) => false,
-            Self::End(_) => true,
+            Self::Plain(_) | Self::Command(Command::Completed(_)) => false,
+            Self::End(_) | Self::Command(Command::Accepted(_)) => true,
             Self::Other(kind) => matches!(
                 **kind,
                 EventKind::Lifecycle(LifecycleEvent::Unhealthy { .. })
@@ -84,8 +94,35 @@ impl Told {
     pub(super) fn kinds(&self) -> Kinds {
         match self {
             Self::End(end) => end.events().into_iter().map(EventKind::from).collect(),
+            Self::Command(command) => Kinds::from_iter([command.kind()]),
             Self::Other(kind) => Kinds::from_iter([EventKind::clone(kind)]),
         }
+    }
+}
+
+impl Command {
+    fn kind(&self) -> EventKind {
+        match self {
+            Self::Accepted(commanded) => {
+                let (requested_by, reason) = commanded.by.shared();
+                TreeEvent::CommandAccepted {
+                    command: commanded.command.into(),
+                    requested_by,
+                    reason,
+                }
+            }
+            Self::Completed(commanded) => TreeEvent::CommandCompleted {
+                command: commanded.command.into(),
+                outcome: commanded.outcome_in_words().into(),
+            },
+        }
+        .into()
+    }
+}
+
+impl From<Command> for Entry<'_> {
+    fn from(command: Command) -> Self {
+        Self::Command(command)
     }
 }
 

@@ -1,13 +1,23 @@
 use tracing::{error, info, warn};
 
 use super::TreeEvent;
+use crate::commanded::Commanded;
+
+const TARGET: &str = "rust_supervisor";
+
+/// The same of a command that is about to be carried out.
+pub(crate) fn log_command(commanded: &Commanded) {
+    let Commanded {
+        command, path, by, ..
+    } = commanded;
+    let (requested_by, reason) = (by.requested_by(), by.reason());
+    info!(target: TARGET, path = path.as_str(), command, requested_by, reason, "command");
+}
 
 /// What of the journal a person reads in the program's log: who gave up, what restarts together, who
 /// commanded what. What concerns one child its layers log. To be called with nothing locked: a subscriber
 /// is the program's, and may ask for the tree's state.
 pub(crate) fn log(path: &str, event: &TreeEvent) {
-    const TARGET: &str = "rust_supervisor";
-
     match event {
         TreeEvent::IntensityExceeded { restarts, period } => {
             error!(target: TARGET, path, restarts, ?period, "intensity exceeded");

@@ -11,6 +11,7 @@ mod ring;
 mod severity;
 mod stream;
 
+pub(crate) use entry::Command;
 pub use filter::EventFilter;
 pub(crate) use journal::Copying;
 pub use journal::{Journal, JournalFile, JournalItem};
@@ -18,7 +19,7 @@ pub(crate) use kind::rfc3339;
 pub use kind::{EventKind, SupervisorEvent, TreeEvent};
 pub(crate) use lag::Lag;
 pub use lag::LagLevel;
-pub(crate) use log::log;
+pub(crate) use log::{log, log_command};
 pub(crate) use ring::{Origin, Ring};
 pub use severity::Severity;
 pub use stream::{EventItem, EventStream};

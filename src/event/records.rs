@@ -76,6 +76,7 @@ impl Records {
         let told = match entry {
             Entry::Plain(plain) => return What::Plain(plain),
             Entry::End(end) => Told::End(end.clone()),
+            Entry::Command(command) => Told::Command(command),
             Entry::Other(kind) => Told::Other(kind),
         };
         make_room(&mut self.told);

@@ -92,6 +92,18 @@ pub(crate) struct Origin<'a> {
     pub(crate) attempt: u32,
 }
 
+impl<'a> Origin<'a> {
+    /// Of no run.
+    pub(crate) fn of_supervisor(path: &'a SupervisorPath) -> Self {
+        Self {
+            path: path.as_shared(),
+            instance: 0,
+            generation: 0,
+            attempt: 0,
+        }
+    }
+}
+
 impl<'a> From<RunId<'a>> for Origin<'a> {
     fn from(run: RunId<'a>) -> Self {
         Self {
@@ -155,6 +167,11 @@ impl Ring {
 
     pub(crate) fn epoch(&self) -> &Arc<str> {
         &self.epoch
+    }
+
+    /// When that was by the wall clock.
+    pub(crate) fn born_at(&self) -> SystemTime {
+        self.born_at
     }
 
     pub(crate) fn uptime(&self) -> Duration {

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
+use arrayvec::ArrayString;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +34,7 @@ impl SupervisorPath {
     /// The child of that name under this path.
     pub fn child(&self, id: &str) -> Self {
         let parent = if self.is_root() { "" } else { &*self.0 };
-        Self([parent, "/", id].concat().into())
+        Self(joined(parent, id))
     }
 
     /// Whether a path is this one or stands below it.
@@ -87,10 +88,22 @@ impl SupervisorPath {
     }
 }
 
+/// With one allocation, unless it is very long.
+fn joined(parent: &str, id: &str) -> Arc<str> {
+    let parts = [parent, "/", id];
+    let mut path = ArrayString::<128>::new();
+    match parts.iter().all(|part| path.try_push_str(part).is_ok()) {
+        true => path.as_str().into(),
+        false => parts.concat().into(),
+    }
+}
+
 impl From<&str> for SupervisorPath {
     fn from(path: &str) -> Self {
-        let trimmed = path.trim_matches('/');
-        Self(["/", trimmed].concat().into())
+        match path.trim_matches('/') {
+            "" => Self::root(),
+            path => Self(joined("", path)),
+        }
     }
 }
 

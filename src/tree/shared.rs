@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Child, deadlines::Deadlines};
 use crate::{
     audit::{AuditEntry, AuditLog, AuditedCommand},
+    commanded::Commanded,
     control::Change,
-    event::{Lag, Origin, Ring, TreeEvent, log},
+    event::{Command, Lag, Origin, Ring, TreeEvent, log, log_command},
     meta::CommandMeta,
     metrics,
     shutdown::{ChildShutdown, ChildShutdownStatus, ShutdownStage},
@@ -67,10 +68,10 @@ impl Tree {
             Lag::new(settings.backpressure, settings.event_channel_capacity),
             settings.counted,
         );
-        let audit = settings
-            .audit
-            .as_ref()
-            .map(|audit| AuditLog::new(audit, settings.backpressure, journal.epoch().clone()));
+        let audit = settings.audit.as_ref().map(|audit| {
+            let epoch = journal.epoch().clone();
+            AuditLog::new(audit, settings.backpressure, epoch, journal.born_at())
+        });
         Arc::new(Self {
             journal: Arc::new(journal),
             audit,
@@ -156,7 +157,7 @@ impl Tree {
     /// Tells the audit, if there is one, and waits for nothing.
     pub(super) fn tell_audit(&self, entry: impl FnOnce() -> AuditEntry) {
         if let Some(audit) = &self.audit {
-            audit.tell(entry());
+            audit.tell(entry().into(), self.journal.now());
         }
     }
 
@@ -410,18 +411,39 @@ impl Tree {
         self.record(path, event, correlation);
     }
 
+    /// Records that a command is about to be carried out; its sequence ties the consequences to it.
+    pub(crate) fn accepted_order(&self, commanded: &Arc<Commanded>, at: Nanos) -> u64 {
+        log_command(commanded);
+        let command = Command::Accepted(commanded.clone());
+        self.record_order(commanded, command, at, 0)
+    }
+
+    /// Records what came of it.
+    pub(crate) fn completed_order(&self, commanded: &Arc<Commanded>, at: Nanos, correlation: u64) {
+        let command = Command::Completed(commanded.clone());
+        self.record_order(commanded, command, at, correlation);
+    }
+
+    fn record_order(
+        &self,
+        commanded: &Commanded,
+        command: Command,
+        at: Nanos,
+        correlation: u64,
+    ) -> u64 {
+        let origin = Origin::of_supervisor(&commanded.path);
+        self.journal
+            .append(origin, at, command, correlation)
+            .sequence
+    }
+
     /// Records something about a supervisor, or about the tree.
     pub(crate) fn record(&self, path: &SupervisorPath, event: TreeEvent, correlation: u64) -> u64 {
         log(path.as_str(), &event);
         if self.counted {
             metrics::count(path.as_str(), &event);
         }
-        let origin = Origin {
-            path: path.as_shared(),
-            instance: 0,
-            generation: 0,
-            attempt: 0,
-        };
+        let origin = Origin::of_supervisor(path);
         self.journal
             .append(origin, self.journal.now(), event, correlation)
             .sequence

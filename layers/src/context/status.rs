@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -105,6 +105,19 @@ impl ChildStatus {
             Self::Failed => "failed",
             Self::Aborted => "aborted",
             Self::Lingering => "lingering",
+        }
+    }
+}
+
+impl ChildStatus {
+    /// As `Display`, without making what there is already.
+    pub fn in_words(&self) -> Cow<'static, str> {
+        match self {
+            Self::BackingOff { .. }
+            | Self::WaitingFor { .. }
+            | Self::Quarantined { .. }
+            | Self::Stopping { cause: Some(_) } => self.to_string().into(),
+            plain => plain.as_str().into(),
         }
     }
 }
