@@ -18,7 +18,7 @@ async fn idle(ctx: TaskContext) {
 }
 
 /// What it may take at most. It takes a little less than this; a change that takes more has to say what for.
-const BYTES_PER_CHILD: usize = 1250;
+const BYTES_PER_CHILD: usize = 850;
 /// The error that the child returns is kept in the box that it came in, and what the restart itself needs is there already.
 const ALLOCATIONS_PER_RESTART: usize = 0;
 
