@@ -8,7 +8,7 @@ use super::Nanos;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 pub struct FuseLimit {
-    /// How many pass. 0: the first is already too many. [`UNLIMITED`](Self::UNLIMITED): all do.
+    /// How many pass. 0: the first is already too many. `u32::MAX`: all do.
     pub failures: u32,
     /// How long one counts.
     #[serde(rename = "window_ms", with = "crate::serde_millis")]
