@@ -15,7 +15,7 @@ use rust_supervisor::{
     service_fn,
     test_util::{Script, TestTree, by},
 };
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use tower::ServiceBuilder;
 
 /// A child that restarts after 10 ms and is never given up.
@@ -477,16 +477,25 @@ async fn a_task_that_ends_with_its_tree_has_time_to() {
 async fn a_thread_left_alive_fails_the_shutdown_by_name() {
     let (release, held) = mpsc::channel::<()>();
     let held = Arc::new(std::sync::Mutex::new(held));
-    let child = ChildSpec::worker("c", move |ctx: TaskContext| {
-        let held = held.clone();
-        async move {
-            ctx.spawn_blocking(move || held.lock().unwrap().recv());
-            ctx.cancelled().await;
+    let begun = Arc::new(Notify::new());
+    let child = ChildSpec::worker("c", {
+        let begun = begun.clone();
+        move |ctx: TaskContext| {
+            let (held, begun) = (held.clone(), begun.clone());
+            async move {
+                ctx.spawn_blocking(move || {
+                    begun.notify_one();
+                    held.lock().unwrap().recv()
+                });
+                ctx.cancelled().await;
+            }
         }
     });
     // Virtual time stands still while the thread lives: nothing is waited for.
     let spec = alone(child.grace(ms(0))).abort_wait(ms(0));
     let tree = TestTree::start(spec).await;
+    // One that has not begun is ended like any other task.
+    begun.notified().await;
     let message = panics(async { drop(tree.shutdown_clean().await) }).await;
     drop(release);
     assert!(message.contains("NOT CLEAN"), "{message}");
