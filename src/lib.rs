@@ -36,6 +36,7 @@ pub mod config;
 pub mod control;
 mod error;
 pub mod event;
+mod lanes;
 #[cfg(feature = "log-tail")]
 pub mod log_tail;
 mod meta;

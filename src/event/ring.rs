@@ -3,11 +3,10 @@ use std::{
     iter,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, MutexGuard,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
-    thread,
     time::{Duration, SystemTime},
 };
 
@@ -25,8 +24,7 @@ use super::{
     entry::Entry,
     records::{Record, Records},
 };
-use crate::spec::SupervisorPath;
-use crate::sync::{Apart, lock};
+use crate::{lanes::Lanes, spec::SupervisorPath, sync::Apart};
 
 /// The tree's memory: the last records, under one sequence.
 ///
@@ -44,7 +42,7 @@ pub(crate) struct Ring {
     last: Apart<AtomicU64>,
     /// No more will come.
     closed: AtomicBool,
-    lanes: Box<[Apart<Mutex<Records>>]>,
+    lanes: Lanes<Records>,
     grown: Arc<Notify>,
     /// How many wait for it to grow.
     waiting: AtomicUsize,
@@ -156,10 +154,7 @@ impl Ring {
             counted,
             last: Apart::default(),
             closed: AtomicBool::new(false),
-            // So many that the threads of a runtime seldom share one.
-            lanes: iter::repeat_with(Apart::default)
-                .take(2 * thread::available_parallelism().map_or(1, usize::from))
-                .collect(),
+            lanes: Lanes::default(),
             grown: Arc::default(),
             waiting: AtomicUsize::new(0),
         }
@@ -208,7 +203,7 @@ impl Ring {
         let entry = entry.into();
         let (count, opens) = (u64::from(entry.count()), entry.opens());
         let path = origin.path.clone();
-        let mut lane = self.lane();
+        let mut lane = self.lanes.own();
         // The lane is held meanwhile: a reader, who holds them all, finds every number that is given out.
         let sequence = self.last.0.fetch_add(count, Ordering::AcqRel) + 1;
         let head = sequence + count - 1;
@@ -238,26 +233,15 @@ impl Ring {
 
     /// Clears up in one of the lanes: its thread may append no more.
     fn sweep(&self, head: u64) {
-        let lane = &self.lanes[(head / Self::SWEEP) as usize % self.lanes.len()];
+        let lane = self.lanes.at((head / Self::SWEEP) as usize);
         // Or its thread does, and clears up itself.
-        let Ok(mut lane) = lane.0.try_lock() else {
+        let Ok(mut lane) = lane.try_lock() else {
             return;
         };
         let first = self.first(head);
         let most = 2 * Self::SWEEP as usize;
         let _ = (0..most).all(|_| lane.forget(first));
         lane.shrink();
-    }
-
-    /// The lane of this thread.
-    fn lane(&self) -> MutexGuard<'_, Records> {
-        static THREADS: AtomicUsize = AtomicUsize::new(0);
-        thread_local! {
-            static THREAD: usize = THREADS.fetch_add(1, Ordering::Relaxed);
-        }
-        // Whoever records while its thread ends has any.
-        let thread = THREAD.try_with(|thread| *thread).unwrap_or_default();
-        lock(&self.lanes[thread % self.lanes.len()].0)
     }
 
     /// The first sequence that is remembered when the last is `head`.
@@ -278,7 +262,7 @@ impl Ring {
     /// reader time does not go back, from `after` on.
     pub(super) fn read(&self, next: u64, after: Duration, wanted: &Selection) -> Read {
         let closed = self.closed.load(Ordering::Acquire);
-        let lanes: Vec<_> = self.lanes.iter().map(|lane| lock(&lane.0)).collect();
+        let lanes = self.lanes.all();
         let head = self.head();
         if next > head {
             return if closed { Read::Closed } else { Read::Empty };

@@ -14,7 +14,7 @@ use supervisor_layers::{
 };
 use tokio::task::JoinHandle;
 
-use super::{Scope, core::ScopeCore, ending::Ending};
+use super::{Scope, core::ScopeCore};
 use crate::{
     spec::{Build, ChildSpec, OnFuseBlown, SupervisionStrategy, SupervisorPath, SupervisorSpec},
     sync::lock,
@@ -39,8 +39,6 @@ pub(crate) struct Child {
     /// As [`Asked`] has it in a word; 0 before.
     asked: AtomicU64,
     accounted: AtomicBool,
-    /// Counted in its supervisor's [`Ending`].
-    ending: AtomicBool,
     /// Up to which run its group has restarted with it.
     regrouped: AtomicU64,
 }
@@ -177,7 +175,6 @@ impl Child {
             leaving: AtomicBool::new(false),
             asked: AtomicU64::new(0),
             accounted: AtomicBool::new(false),
-            ending: AtomicBool::new(false),
             regrouped: AtomicU64::new(0),
         })
     }
@@ -384,23 +381,6 @@ impl Child {
     pub(super) fn settled(&self) {
         if self.is_over() {
             self.asked.store(0, Ordering::Release);
-        }
-    }
-
-    /// Is counted among those that are being ended together, as long as it has a task.
-    pub(super) fn enter_ending(&self, ending: &Ending) {
-        ending.enter();
-        self.ending.store(true, Ordering::SeqCst);
-        // Whichever comes second, this or the end of the task, sees the other.
-        if self.is_over() {
-            self.leave_ending(ending);
-        }
-    }
-
-    /// Is counted no more: it has ended, or nobody waits for it any longer.
-    pub(super) fn leave_ending(&self, ending: &Ending) {
-        if self.ending.swap(false, Ordering::SeqCst) {
-            ending.leave();
         }
     }
 

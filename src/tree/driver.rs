@@ -8,7 +8,7 @@ use std::{
 use pin_project_lite::pin_project;
 use supervisor_layers::{
     FailureKind, RestartType, StopCause, TaskContext, TaskFailure,
-    context::{NextRun, StopRequest},
+    context::{LifeEnd, NextRun, StopRequest},
     task::catch_panic,
 };
 
@@ -28,7 +28,7 @@ pub(super) fn spawn(scope: &Arc<Scope>, child: &Arc<Child>) {
     let task = ChildTask {
         scope: scope.clone(),
         child: child.clone(),
-        finished: false,
+        finished: None,
         pending: false,
     };
     child.started(match &child.kind {
@@ -45,7 +45,8 @@ pub(super) fn spawn(scope: &Arc<Scope>, child: &Arc<Child>) {
 pub(crate) struct ChildTask {
     scope: Arc<Scope>,
     child: Arc<Child>,
-    finished: bool,
+    /// Why it ends, once it has come to its end by itself.
+    finished: Option<StopCause>,
     /// Its life was polled once and goes on.
     pending: bool,
 }
@@ -55,19 +56,20 @@ impl ChildTask {
         tokio::spawn(drive(self, lives))
     }
 
-    fn finish(&mut self) {
-        self.finished = true;
+    fn finish(&mut self, cause: StopCause) {
+        self.finished = Some(cause);
     }
 }
 
 impl Drop for ChildTask {
     fn drop(&mut self) {
-        if !self.finished {
+        let cause = self.finished.or_else(|| {
             self.child.gate().abandon();
-        }
+            self.child.gate().end_cause()
+        });
         // A supervisor's end is told when what it left behind has ended too, and what is taken out is no
         // child any more, unless whoever takes it out says so.
-        let tells = self.child.scope().is_none() && !self.child.is_being_removed();
+        let tells = self.child.scope().is_none() && cause != Some(StopCause::Removal);
         let closing = self.scope.tree().is_closing();
         // Who finds it over finds it told.
         if tells && closing {
@@ -77,7 +79,6 @@ impl Drop for ChildTask {
         if tells && !closing {
             self.child.settled();
         }
-        self.child.leave_ending(&self.scope.ending);
     }
 }
 
@@ -90,12 +91,15 @@ fn drive<L: Lives>(mut task: ChildTask, mut lives: L) -> impl Future<Output = ()
     async move {
         let cause = loop {
             let ctx = match task.child.gate().next_run().await {
-                NextRun::End(cause) => break cause,
+                NextRun::End(cause) => {
+                    task.child.gate().conclude();
+                    break cause;
+                }
                 NextRun::Run(ctx) => ctx,
             };
             let (generation, result) = Living::new(&mut task, &mut lives, ctx).await;
-            task.child.gate().end_life(generation, &result).await;
-            let forgotten = after_life(&task.scope, &task.child, &result);
+            let end = task.child.gate().end_life(generation, &result).await;
+            let forgotten = after_life(&task.scope, &task.child, end, &result);
             // An error's destructor is the user's, and may panic.
             let _ = catch_panic(move || drop(result));
             let gate = task.child.gate();
@@ -104,21 +108,21 @@ fn drive<L: Lives>(mut task: ChildTask, mut lives: L) -> impl Future<Output = ()
                 gate.end(StopCause::Removal, StopRequest::default());
                 break StopCause::Removal;
             }
-            if let Some(cause) = gate.end_cause() {
+            if let Some(cause) = end.ending {
                 break cause;
             }
             // A run that begins in this task now would not live. Another task begins it.
             if task.child.is_aborted() {
+                gate.conclude();
                 break StopCause::Restart;
             }
         };
         // A destructor of the service that panics is not to be the task's end.
         let _ = catch_panic(move || drop(lives));
-        task.child.gate().conclude();
         if cause == StopCause::Removal {
             task.scope.forget(&task.child);
         }
-        task.finish();
+        task.finish(cause);
     }
 }
 
@@ -209,9 +213,14 @@ impl<L: Lives> Future for Living<'_, L> {
 }
 
 /// What the end of a life means to the supervisor. `true`: the child is to be forgotten.
-fn after_life(scope: &Scope, child: &Child, result: &Result<(), TaskFailure>) -> bool {
+fn after_life(
+    scope: &Scope,
+    child: &Child,
+    end: LifeEnd,
+    result: &Result<(), TaskFailure>,
+) -> bool {
     let gate = child.gate();
-    let by_itself = !scope.tree().is_closing() && !gate.is_ending() && gate.is_ended();
+    let by_itself = !scope.tree().is_closing() && end.ending.is_none() && end.ended;
     if !by_itself {
         return false;
     }

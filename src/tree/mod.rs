@@ -8,7 +8,6 @@ mod core;
 mod deadlines;
 mod dependants;
 mod driver;
-mod ending;
 mod files;
 mod order;
 mod quiet;

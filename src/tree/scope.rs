@@ -17,7 +17,6 @@ use super::{
     child::{AsChild, Place},
     core::ScopeCore,
     driver,
-    ending::Ending,
     order::start_order,
 };
 use crate::{
@@ -52,7 +51,6 @@ pub(crate) struct Scope {
     children: Mutex<Children>,
     group_restarts: AtomicU64,
     begun: AtomicBool,
-    pub(super) ending: Ending,
 }
 
 /// The children, by instance, which is their start order, and by name.
@@ -126,7 +124,6 @@ impl Scope {
             children: Mutex::new(children),
             group_restarts: AtomicU64::new(0),
             begun: AtomicBool::new(false),
-            ending: Ending::default(),
         }))
     }
 

@@ -17,11 +17,12 @@ use crate::{
     commanded::Commanded,
     control::Change,
     event::{Command, Lag, Origin, Ring, TreeEvent, log, log_command},
+    lanes::Lanes,
     meta::CommandMeta,
     metrics,
     shutdown::{ChildShutdown, ChildShutdownStatus, ShutdownStage},
     spec::{SupervisorPath, SupervisorSpec},
-    sync::{Apart, lock},
+    sync::lock,
 };
 
 /// What all supervisors of one tree share.
@@ -50,7 +51,8 @@ pub(crate) struct Tree {
     budget: Mutex<Option<Instant>>,
     /// Of all waits for a child that is to start or to end.
     pub(super) deadlines: Deadlines,
-    ended: Apart<Mutex<Vec<ChildShutdown>>>,
+    /// By the sequence of the event that tells it.
+    ended: Lanes<Vec<(u64, ChildShutdown)>>,
     /// Removed children whose run could not be ended; none once the tree has ended.
     lingering: Mutex<Option<Vec<Arc<Child>>>>,
     first_failure: Mutex<Option<(SupervisorPath, String)>>,
@@ -92,7 +94,7 @@ impl Tree {
             correlation: AtomicU64::new(0),
             budget: Mutex::default(),
             deadlines: Deadlines::default(),
-            ended: Apart::default(),
+            ended: Lanes::default(),
             lingering: Mutex::new(Some(Vec::new())),
             first_failure: Mutex::default(),
             gave_up: Mutex::default(),
@@ -318,18 +320,26 @@ impl Tree {
             ChildShutdownStatus::Graceful
         };
         let event = TreeEvent::ChildShutdown { status };
-        self.tell(child, last.generation, event, at, self.correlation());
-        lock(&self.ended.0).push(ChildShutdown {
+        let told = self.tell(child, last.generation, event, at, self.correlation());
+        let shutdown = ChildShutdown {
             path: child.path(),
             generation: last.generation,
             status,
             took: Duration::from(at).saturating_sub(asked.at),
-        });
+        };
+        self.ended.own().push((told, shutdown));
     }
 
     /// How the children took the shutdown, in the order in which they ended.
     pub(super) fn take_shutdowns(&self) -> Vec<ChildShutdown> {
-        std::mem::take(&mut lock(&self.ended.0))
+        let mut ended: Vec<_> = self
+            .ended
+            .all()
+            .iter_mut()
+            .flat_map(|lane| std::mem::take(&mut **lane))
+            .collect();
+        ended.sort_by_key(|(told, _)| *told);
+        ended.into_iter().map(|(_, shutdown)| shutdown).collect()
     }
 
     pub(super) fn note_lingering(&self, child: &Arc<Child>) {
@@ -370,14 +380,22 @@ impl Tree {
         self.tell(child, generation, event, self.journal.now(), correlation);
     }
 
-    fn tell(&self, child: &Child, generation: u64, event: TreeEvent, at: Nanos, correlation: u64) {
+    /// Answers the sequence.
+    fn tell(
+        &self,
+        child: &Child,
+        generation: u64,
+        event: TreeEvent,
+        at: Nanos,
+        correlation: u64,
+    ) -> u64 {
         let origin = Origin {
             path: child.gate().path(),
             instance: child.gate().instance(),
             generation,
             attempt: 0,
         };
-        self.journal.append(origin, at, event, correlation);
+        self.journal.append(origin, at, event, correlation).sequence
     }
 
     /// Records that a command came in; its sequence ties the consequences to it.

@@ -73,15 +73,12 @@ impl Scope {
         }
         let stopping = self.stopping();
         let drop_at = self.ask(child, StopCause::Shutdown, &stopping);
-        child.enter_ending(&self.ending);
         let mut known = Some(drop_at);
         let limit = || {
             let drop_at = known.take().unwrap_or_else(|| child.gate().drop_at());
             self.limit(child, drop_at, stopping.at)
         };
-        let ended = patience.until(limit, self.ending.none()).await;
-        child.leave_ending(&self.ending);
-        if ended.is_none() {
+        if patience.until(limit, child.over()).await.is_none() {
             if self.tree().budget_spent() {
                 return false;
             }
@@ -114,7 +111,6 @@ impl Scope {
                 self.note_end(child);
                 continue;
             }
-            child.enter_ending(&self.ending);
             let limit = self.by_grace(drop_at, since);
             first = Some(first.map_or(limit, |first: Instant| first.min(limit)));
         }
@@ -122,9 +118,8 @@ impl Scope {
         // Nobody has to wait for each of them before that.
         let late = || first.into_iter().chain(self.tree().budget()).min();
         let mut patience = self.tree().deadlines.patience();
-        patience.until(late, self.ending.none()).await;
+        patience.until(late, all_over(children)).await;
         for child in workers() {
-            child.leave_ending(&self.ending);
             // One that is over has told so itself, as it ended.
             if !child.is_over() {
                 await_end(child);
@@ -230,6 +225,18 @@ impl Scope {
             Some((at, Grace::Own)) => after(at.max(since), self.abort_wait),
             // Its run has ended already, and what that started is being ended.
             None => after(since, self.abort_wait),
+        }
+    }
+}
+
+/// Waits until no worker among these has a task.
+async fn all_over(children: &[Arc<Child>]) {
+    for side_by_side in children.chunks(100) {
+        let workers = || side_by_side.iter().filter(|child| child.scope().is_none());
+        // They end more or less in the order in which they were asked to: with the last of them most have, and
+        // nobody has to be woken for each.
+        for child in workers().next_back().into_iter().chain(workers()) {
+            child.over().await;
         }
     }
 }

@@ -52,6 +52,15 @@ pub struct LastRun {
     pub has_helpers: bool,
 }
 
+/// What a life's end leaves of the child; see [`Gate::end_life`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LifeEnd {
+    /// Nothing but a restart by hand brings another run.
+    pub ended: bool,
+    /// Why the child is being ended for good, if it is.
+    pub ending: Option<StopCause>,
+}
+
 /// Who drops a stopping run that does not end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grace {
@@ -259,13 +268,12 @@ impl Gate {
     }
 
     /// Ends a run that no `RestartLayer` ended, and with it the life, unless somebody stopped the run to
-    /// have another one later: the run's helpers end first.
-    pub async fn end_life(&self, generation: u64, result: &Result<(), TaskFailure>) {
+    /// have another one later: the run's helpers end first. Answers how it leaves the child.
+    pub async fn end_life(&self, generation: u64, result: &Result<(), TaskFailure>) -> LifeEnd {
         let result = result.as_ref().map(|&()| ());
         // What the life's own restarts have ended and decided is nearly always all there was.
-        if self.slot.look(|look| look.is_down(generation)) {
-            self.slot.end_life(result.is_err(), None);
-            return;
+        if let Some(end) = self.slot.end_life_if_down(generation, result.is_err()) {
+            return end;
         }
         if let Some(helpers) = self.slot.end_helpers(generation) {
             helpers.wait().await;
@@ -274,9 +282,10 @@ impl Gate {
             .slot
             .end_run(generation, result, RestartType::Temporary);
         if ended.is_none() || self.is_ending() {
-            self.slot
-                .end_life(result.is_err(), ended.map(|exit| exit.at));
+            let at = ended.map(|exit| exit.at);
+            return self.slot.end_life(result.is_err(), at);
         }
+        self.slot.look(|look| look.life_end())
     }
 
     /// Says that no life follows: the child's task ends at the gate.
@@ -299,8 +308,8 @@ impl Gate {
     pub fn last_run(&self) -> LastRun {
         self.slot.look(|look| LastRun {
             generation: look.generation(),
-            exit: look.last_exit().map(|last| last.end.exit()),
-            ended: look.last_exit().map(|last| last.at),
+            exit: look.last_end().map(|(exit, _)| exit),
+            ended: look.last_end().map(|(_, at)| at),
             has_helpers: look.has_helpers(),
         })
     }

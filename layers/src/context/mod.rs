@@ -22,7 +22,7 @@ use std::{
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-pub use gate::{Gate, Grace, LastRun, NextRun, StartOutcome};
+pub use gate::{Gate, Grace, LastRun, LifeEnd, NextRun, StartOutcome};
 pub use helpers::Helper;
 pub use owner::{LifecycleEvent, Owner, Recorded, RunId};
 pub use request::StopRequest;
@@ -32,7 +32,7 @@ pub use status::{
     ChildSettings, ChildSnapshot, ChildStatus, HoldReason, LastExit, PollStatistics,
     ReadinessPolicy,
 };
-use steps::blown;
+use steps::{PlainEnd, blown};
 pub use steps::{RunEnd, Steps};
 
 use crate::{StopCause, SupervisedLayer};

@@ -59,6 +59,38 @@ pub struct RunEnd {
     followed: bool,
 }
 
+/// An end of which there is no more to say than that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlainEnd {
+    action: Action,
+    exit: TaskExit,
+    restart: RestartType,
+    fatal: bool,
+}
+
+impl PlainEnd {
+    pub(super) fn exit(self) -> TaskExit {
+        self.exit
+    }
+}
+
+impl From<PlainEnd> for RunEnd {
+    fn from(end: PlainEnd) -> Self {
+        Self {
+            message: None,
+            time: None,
+            fuse: None,
+            backoff: None,
+            action: end.action,
+            exit: end.exit,
+            restart: end.restart,
+            fatal: end.fatal,
+            blown: false,
+            followed: false,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Fuse {
     window: Nanos,
@@ -122,6 +154,31 @@ impl RunEnd {
             blown: decision.fuse.is_some_and(|fuse| fuse.blown),
             followed,
         }
+    }
+
+    /// What there is to say of it, if it is no more than that.
+    pub(super) fn plain(&self) -> Option<PlainEnd> {
+        let Self {
+            message: None,
+            time: None,
+            fuse: None,
+            backoff: None,
+            action,
+            exit,
+            restart,
+            fatal,
+            blown: false,
+            followed: false,
+        } = *self
+        else {
+            return None;
+        };
+        Some(PlainEnd {
+            action,
+            exit,
+            restart,
+            fatal,
+        })
     }
 
     /// How the run ended.

@@ -5,18 +5,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{
-        ChildSettings, ChildStatus, ContextSpec, Grace, LastExit, ReadinessPolicy, RunEnd,
-        helpers::Helpers, memory::Memory,
+        ChildSettings, ChildStatus, ContextSpec, Grace, LifeEnd, ReadinessPolicy, helpers::Helpers,
     },
     Slot,
+    past::{Charged, Notes, Past},
     stop::Stop,
     waiters::Waiters,
 };
-use crate::{
-    StopCause,
-    observe::Meter,
-    policy::{BackoffDelay, FuseReading, Nanos},
-};
+use crate::{StopCause, policy::Nanos};
 
 /// What of a slot is behind its lock.
 pub(super) struct Control {
@@ -50,8 +46,7 @@ pub(super) struct Control {
     /// A `RestartLayer` carries out the runs of this life.
     pub(super) managed: bool,
     pub(super) beat: Option<Nanos>,
-    /// None before a layer or an exit had something to note.
-    pub(super) history: Option<Box<History>>,
+    pub(super) past: Past,
     /// Shared by children of one policy.
     pub(super) settings: Option<Arc<ChildSettings>>,
     /// None before there is any of it.
@@ -102,55 +97,8 @@ pub(super) struct Rare {
     /// The held sibling that the next run waits for, with the group.
     pub(super) waits_for: Option<Arc<str>>,
     pub(super) start_extended: Option<Nanos>,
-}
-
-/// What there is of a child that has had an exit, or is about to have one.
-#[derive(Default)]
-pub(super) struct History {
-    /// Of the run that lives.
-    stop: Option<Stop>,
-    pub(super) last_exit: Option<Last>,
-    pub(super) exits: [u64; 7],
-    pub(super) memory: Memory,
-    pub(super) meter: Option<Arc<Meter>>,
-    /// None before a layer had something to note.
-    charged: Option<Box<Charged>>,
-}
-
-/// What fuse, backoff and quarantine say of a child.
-#[derive(Default)]
-pub(super) struct Charged {
-    /// Of the run that is ending.
-    pub(super) notes: Notes,
-    /// What the fuse read last.
-    pub(super) fuse: Option<FuseReading>,
-}
-
-/// How the last run ended.
-pub(crate) struct Last {
-    pub(crate) generation: u64,
-    pub(crate) end: RunEnd,
-    pub(crate) at: Nanos,
-}
-
-impl Last {
-    pub(crate) fn told(&self, slot: &Slot) -> LastExit {
-        LastExit {
-            generation: self.generation,
-            exit: self.end.exit(),
-            message: self.end.message().cloned(),
-            decision: Some(self.end.decision()),
-            at: slot.at(self.at),
-        }
-    }
-}
-
-/// What the layers noted of the run that is ending.
-#[derive(Default)]
-pub(super) struct Notes {
-    pub(super) fuse: Option<FuseReading>,
-    pub(super) backoff: Option<BackoffDelay>,
-    pub(super) quarantine: Option<Option<Duration>>,
+    /// Until when the run that is being stopped asked for time.
+    pub(super) stop_extended: Option<Nanos>,
 }
 
 /// Helpers that are still alive so long after they were told to end cannot be ended.
@@ -178,7 +126,7 @@ impl Control {
             lingering: false,
             managed: false,
             beat: None,
-            history: None,
+            past: Past::None,
             settings: spec
                 .layer
                 .as_ref()
@@ -201,7 +149,7 @@ impl Control {
     /// Fuse, backoff and attempts as new.
     pub(super) fn forget_history(&mut self) {
         self.attempt = 0;
-        if let Some(history) = &mut self.history {
+        if let Some(history) = self.past.kept_mut() {
             history.memory.clear();
             history.charged = None;
         }
@@ -210,19 +158,14 @@ impl Control {
 
     /// The stop that is pending.
     pub(super) fn stop(&self) -> Option<&Stop> {
-        self.history.as_ref()?.stop.as_ref()
-    }
-
-    pub(super) fn stop_mut(&mut self) -> Option<&mut Stop> {
-        self.history.as_mut()?.stop.as_mut()
-    }
-
-    pub(super) fn set_stop(&mut self, stop: Stop) {
-        self.history().stop = Some(stop);
+        self.past.stop()
     }
 
     pub(super) fn take_stop(&mut self) -> Option<Stop> {
-        self.history.as_mut()?.stop.take()
+        if let Some(rare) = &mut self.rare {
+            rare.stop_extended = None;
+        }
+        self.past.take_stop()
     }
 
     pub(super) fn stop_cause(&self) -> Option<StopCause> {
@@ -230,16 +173,16 @@ impl Control {
     }
 
     pub(super) fn charged(&self) -> Option<&Charged> {
-        self.history.as_ref()?.charged.as_deref()
+        self.past.kept()?.charged.as_deref()
     }
 
     pub(super) fn charged_mut(&mut self) -> &mut Charged {
-        self.history().charged.get_or_insert_default()
+        self.past.history().charged.get_or_insert_default()
     }
 
     /// What was noted of the run that is ending, which is noted no more.
     pub(super) fn take_notes(&mut self) -> Notes {
-        let history = self.history.as_mut();
+        let history = self.past.kept_mut();
         let charged = history.and_then(|history| history.charged.as_mut());
         charged.map_or_else(Notes::default, |charged| std::mem::take(&mut charged.notes))
     }
@@ -280,14 +223,6 @@ impl Control {
         self.rare.as_ref()?.start_extended
     }
 
-    pub(super) fn history(&mut self) -> &mut History {
-        self.history.get_or_insert_default()
-    }
-
-    pub(super) fn last_exit(&self) -> Option<&Last> {
-        self.history.as_ref()?.last_exit.as_ref()
-    }
-
     pub(super) fn cut_backoff(&mut self) {
         if let Phase::BackingOff { .. } = self.phase {
             self.phase = Phase::Idle;
@@ -302,6 +237,18 @@ impl Control {
     /// A run lives, or what it left behind.
     pub(super) fn is_alive(&self) -> bool {
         matches!(self.phase, Phase::Active | Phase::Joining { .. })
+    }
+
+    /// Nothing of that run is left to be ended.
+    pub(super) fn is_down(&self, generation: u64) -> bool {
+        self.generation != generation || (!self.is_alive() && self.helpers().is_none())
+    }
+
+    pub(super) fn life_end(&self) -> LifeEnd {
+        LifeEnd {
+            ended: self.is_over(),
+            ending: self.end,
+        }
     }
 
     /// Nothing lives, and the life goes on.
@@ -351,9 +298,14 @@ impl Control {
     }
 
     /// When the stopping run will be dropped.
-    pub(super) fn drop_at(&self) -> Option<Instant> {
-        let grace = self.setting(|settings| settings.grace);
-        self.stop()?.drop_at(grace)
+    pub(super) fn drop_at(&self) -> Option<Nanos> {
+        self.drop_after(self.setting(|settings| settings.grace))
+    }
+
+    /// The same with that grace.
+    pub(super) fn drop_after(&self, grace: Option<Duration>) -> Option<Nanos> {
+        let extended = self.rare.as_ref().and_then(|rare| rare.stop_extended);
+        self.stop()?.drop_at(grace, extended)
     }
 
     /// Since when a child's backoff is over that has not begun to run: it waits for a permit, or its turn.

@@ -1,8 +1,12 @@
+use std::task::Waker;
+
 use super::{
-    super::{RunEnd, blown},
+    super::{LifeEnd, RunEnd, blown},
     Slot,
     admission::Admission,
-    control::{Control, End, Hold, Last, Phase},
+    control::{Control, End, Hold, Phase},
+    locked::Locked,
+    past::Last,
     stop::after,
 };
 use crate::{
@@ -76,9 +80,7 @@ impl Slot {
         let followed = self.follow(&mut control, &decision, now);
         let end = RunEnd::new(&decision, message, followed);
         self.record(&mut control, now, &end);
-        let history = control.history();
-        history.exits[exit as usize] += 1;
-        history.last_exit = Some(Last {
+        control.past.ended(Last {
             generation,
             end,
             at: now,
@@ -152,23 +154,44 @@ impl Slot {
 
     /// The life is over: nothing but a restart by hand brings another run. `at` is when its last run ended,
     /// if nothing was waited for since.
-    pub(crate) fn end_life(&self, failed: bool, at: Option<Nanos>) {
+    pub(crate) fn end_life(&self, failed: bool, at: Option<Nanos>) -> LifeEnd {
         // Dropped with the slot unlocked.
         let _task;
         let mut control = self.lock();
-        _task = control.waiters.forget_task();
-        control.managed = false;
-        if !control.is_between_runs() {
-            return;
+        _task = self.end_life_locked(&mut control, failed, at);
+        control.life_end()
+    }
+
+    /// The same, if nothing of that run is alive.
+    pub(crate) fn end_life_if_down(&self, generation: u64, failed: bool) -> Option<LifeEnd> {
+        let _task;
+        let mut control = self.lock();
+        if !control.is_down(generation) {
+            return None;
         }
-        let last = control.last_exit().map(|last| last.end.exit());
-        control.phase = Phase::Ended(match (last, failed) {
-            (Some(TaskExit::Aborted), _) => End::Aborted,
-            (_, true) => End::Failed,
-            (_, false) => End::Finished,
-        });
-        control.since = at.unwrap_or_else(|| self.now());
-        control.tell_watchers();
+        _task = self.end_life_locked(&mut control, failed, None);
+        Some(control.life_end())
+    }
+
+    /// Answers the waker of the child's task, which waits for nothing any more.
+    fn end_life_locked(
+        &self,
+        control: &mut Locked<'_>,
+        failed: bool,
+        at: Option<Nanos>,
+    ) -> Option<Waker> {
+        let task = control.waiters.forget_task();
+        control.managed = false;
+        if control.is_between_runs() {
+            control.phase = Phase::Ended(match (control.past.last_end(), failed) {
+                (Some((TaskExit::Aborted, _)), _) => End::Aborted,
+                (_, true) => End::Failed,
+                (_, false) => End::Finished,
+            });
+            control.since = at.unwrap_or_else(|| self.now());
+            control.tell_watchers();
+        }
+        task
     }
 }
 

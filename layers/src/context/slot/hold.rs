@@ -27,15 +27,16 @@ impl Slot {
             return;
         }
         control.correlate(request.correlation);
-        let cause = match control.stop_mut() {
-            Some(stop) => {
-                stop.raise(cause, request);
-                stop.cause
+        let asked = self.since_origin(request.at.unwrap_or_else(Instant::now));
+        let stop = Stop::new(self, cause, asked, request);
+        let cause = match control.past.stop_mut() {
+            Some(pending) => {
+                pending.raise(stop);
+                pending.cause
             }
             None => {
-                let asked = request.at.unwrap_or_else(Instant::now);
-                control.set_stop(Stop::new(cause, asked, request));
-                control.since = self.since_origin(asked);
+                control.past.set_stop(stop);
+                control.since = asked;
                 cause
             }
         };
@@ -159,7 +160,7 @@ impl Slot {
         } else {
             control.stir();
         }
-        Some((control.drop_at()?, control.grace()))
+        Some((self.at(control.drop_at()?), control.grace()))
     }
 
     pub(crate) fn set_group_hold(&self, held: bool) {

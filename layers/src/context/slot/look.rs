@@ -3,11 +3,12 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{
-    super::{ChildSettings, ChildStatus, Grace, HoldReason, ReadinessPolicy},
+    super::{ChildSettings, ChildStatus, Grace, HoldReason, LifeEnd, ReadinessPolicy},
     Slot,
-    control::{Control, Hold, Last, Phase},
+    control::{Control, Hold, Phase},
+    past::Last,
 };
-use crate::StopCause;
+use crate::{StopCause, TaskExit, policy::Nanos};
 
 /// A glance at a slot without copying it.
 pub(crate) struct Look<'a> {
@@ -56,10 +57,8 @@ impl Look<'_> {
         self.control.is_alive()
     }
 
-    /// Nothing of that run is left to be ended.
-    pub(crate) fn is_down(&self, generation: u64) -> bool {
-        self.control.generation != generation
-            || (!self.is_active() && self.control.helpers().is_none())
+    pub(crate) fn life_end(&self) -> LifeEnd {
+        self.control.life_end()
     }
 
     pub(crate) fn is_ended(&self) -> bool {
@@ -122,8 +121,14 @@ impl Look<'_> {
         self.control.end
     }
 
-    pub(crate) fn last_exit(&self) -> Option<&Last> {
-        self.control.last_exit()
+    /// How the last run ended, and when.
+    pub(crate) fn last_end(&self) -> Option<(TaskExit, Nanos)> {
+        self.control.past.last_end()
+    }
+
+    /// All there is to know of that.
+    pub(crate) fn last_exit(&self) -> Option<Last> {
+        self.control.past.last()
     }
 
     pub(crate) fn settings(&self) -> Option<&ChildSettings> {
@@ -136,7 +141,7 @@ impl Look<'_> {
     }
 
     pub(crate) fn drop_at(&self) -> Option<(Instant, Grace)> {
-        Some((self.control.drop_at()?, self.control.grace()))
+        Some((self.slot.at(self.control.drop_at()?), self.control.grace()))
     }
 
     pub(crate) fn start_extended(&self) -> Option<Instant> {

@@ -11,6 +11,7 @@ mod hold;
 mod locked;
 mod look;
 mod notes;
+mod past;
 mod poll_word;
 mod polls;
 mod run;
@@ -181,9 +182,8 @@ impl Slot {
 
     pub(crate) fn stop_deadline(&self, generation: u64) -> Option<Instant> {
         let control = self.lock();
-        (control.generation == generation)
-            .then(|| control.drop_at())
-            .flatten()
+        let drop_at = control.drop_at()?;
+        (control.generation == generation).then(|| self.at(drop_at))
     }
 
     pub(crate) fn cancellation_token(&self, generation: u64) -> CancellationToken {
@@ -199,15 +199,14 @@ impl Slot {
     pub(crate) fn snapshot(&self) -> ChildSnapshot {
         let control = self.lock();
         let now = self.now();
-        let history = control.history.as_deref();
         ChildSnapshot {
             status: control.status(self),
             ready: control.ready && control.phase == Phase::Active,
             generation: control.generation,
             attempt: control.attempt,
             since: self.at(control.changed(now)),
-            last_exit: control.last_exit().map(|last| last.told(self)),
-            exits: history.map_or([0; 7], |history| history.exits),
+            last_exit: control.past.last().map(|last| last.told(self)),
+            exits: control.past.exits(),
             fuse: control.charged().and_then(|charged| charged.fuse),
             heartbeat_age: control
                 .beat

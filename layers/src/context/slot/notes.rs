@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use super::{
     super::{ChildSettings, LifecycleEvent},
     PollWord, Slot,
-    control::{Charged, Phase},
+    control::Phase,
+    past::Charged,
 };
 use crate::{
     StopCause,
@@ -53,7 +54,7 @@ impl Slot {
         key: usize,
         f: impl FnOnce(&mut T) -> R,
     ) -> R {
-        self.peek().history().memory.with(key, f)
+        self.peek().past.history().memory.with(key, f)
     }
 
     pub(crate) fn recall<T: Send + 'static, R>(
@@ -61,15 +62,15 @@ impl Slot {
         key: usize,
         f: impl FnOnce(&mut T) -> R,
     ) -> Option<R> {
-        self.peek().history.as_mut()?.memory.find(key).map(f)
+        self.peek().past.kept_mut()?.memory.find(key).map(f)
     }
 
     pub(crate) fn meter(&self) -> Option<Arc<Meter>> {
-        self.peek().history.as_ref()?.meter.clone()
+        self.peek().past.kept()?.meter.clone()
     }
 
     pub(crate) fn keep_meter(&self, meter: Arc<Meter>) {
-        self.peek().history().meter = Some(meter);
+        self.peek().past.history().meter = Some(meter);
     }
 
     /// A blown fuse is the one that counts, where there are several.
@@ -156,8 +157,8 @@ impl Slot {
         let now = self.now();
         let control = self.peek();
         let meter = control
-            .history
-            .as_ref()
+            .past
+            .kept()
             .and_then(|history| history.meter.clone());
         (now.saturating_sub(control.began), meter)
     }

@@ -123,10 +123,10 @@ impl Slot {
 
     pub(crate) fn extend_stop(&self, generation: u64, more: Duration) {
         let mut control = self.lock();
-        if control.generation == generation
-            && let Some(stop) = control.stop_mut()
-        {
-            stop.extend(more);
+        if control.generation == generation && control.stop().is_some() {
+            let until = self.now().saturating_add(more.into());
+            let extended = &mut control.rare().stop_extended;
+            *extended = (*extended).max(Some(until));
             // Whoever waits for the old deadline looks again.
             control.tell_watchers();
         }
@@ -158,12 +158,13 @@ impl Slot {
     ) -> Poll<Instant> {
         let mut control = self.lock();
         control.waiters.register(cx.waker());
-        match control.stop() {
-            // A stop always has an end here: the grace is one.
-            Some(stop) if control.generation == generation => {
-                stop.drop_at(Some(grace)).map_or(Poll::Pending, Poll::Ready)
-            }
-            _ => Poll::Pending,
+        if control.generation != generation {
+            return Poll::Pending;
+        }
+        // A stop always has an end here: the grace is one.
+        match control.drop_after(Some(grace)) {
+            Some(drop_at) => Poll::Ready(self.at(drop_at)),
+            None => Poll::Pending,
         }
     }
 

@@ -2,48 +2,45 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::StopRequest;
-use crate::StopCause;
+use super::{super::StopRequest, Slot};
+use crate::{StopCause, policy::Nanos};
 
-/// A pending stop of a run: why, and when the run will be dropped.
+/// A pending stop of a run: why, and when the run will be dropped. Times are since the slot's origin.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Stop {
     pub(super) cause: StopCause,
-    asked: Instant,
-    deadline: Option<Instant>,
-    cap: Option<Instant>,
-    extended: Option<Instant>,
+    asked: Nanos,
+    deadline: Option<Nanos>,
+    cap: Option<Nanos>,
 }
 
 impl Stop {
-    pub(super) fn new(cause: StopCause, asked: Instant, request: &StopRequest) -> Self {
+    pub(super) fn new(slot: &Slot, cause: StopCause, asked: Nanos, request: &StopRequest) -> Self {
         Self {
             cause,
             asked,
-            deadline: request.deadline,
-            cap: request.cap,
-            extended: None,
+            deadline: request.deadline.map(|at| slot.since_origin(at)),
+            cap: request.cap.map(|at| slot.since_origin(at)),
         }
     }
 
     /// A second stopper can only raise the cause and shorten what is left.
-    pub(super) fn raise(&mut self, cause: StopCause, request: &StopRequest) {
-        self.cause = self.cause.max(cause);
-        self.deadline = earlier(self.deadline, request.deadline);
-        self.cap = earlier(self.cap, request.cap);
-    }
-
-    pub(super) fn extend(&mut self, more: Duration) {
-        self.extended = self.extended.max(Some(after(Instant::now(), more)));
+    pub(super) fn raise(&mut self, other: Self) {
+        self.cause = self.cause.max(other.cause);
+        self.deadline = earlier(self.deadline, other.deadline);
+        self.cap = earlier(self.cap, other.cap);
     }
 
     /// The grace or the stopper's deadline, whichever is sooner; later if the run asked for more time, up
     /// to the cap.
-    pub(super) fn drop_at(&self, grace: Option<Duration>) -> Option<Instant> {
-        let planned = earlier(grace.map(|grace| after(self.asked, grace)), self.deadline);
-        let extended = match (planned, self.extended) {
-            (Some(planned), Some(extended)) => Some(planned.max(extended)),
-            (planned, _) => planned,
-        };
+    pub(super) fn drop_at(
+        &self,
+        grace: Option<Duration>,
+        extended: Option<Nanos>,
+    ) -> Option<Nanos> {
+        let graceful = grace.map(|grace| self.asked.saturating_add(grace.into()));
+        let planned = earlier(graceful, self.deadline);
+        let extended = planned.map(|planned| extended.map_or(planned, |more| planned.max(more)));
         earlier(extended, self.cap)
     }
 }
@@ -55,7 +52,7 @@ pub fn after(then: Instant, time: Duration) -> Instant {
         .unwrap_or_else(|| then + THIRTY_YEARS)
 }
 
-fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+fn earlier(a: Option<Nanos>, b: Option<Nanos>) -> Option<Nanos> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
@@ -68,25 +65,25 @@ mod tests {
 
     #[test]
     fn a_stop_ends_at_the_sooner_of_grace_and_deadline_and_no_extension_passes_the_cap() {
-        let t = Instant::now();
-        let at = |secs| t + Duration::from_secs(secs);
-        let stop = |deadline, extended, cap| Stop {
+        let at = |secs| Nanos::from(Duration::from_secs(100 + secs));
+        let stop = |deadline, cap| Stop {
             cause: StopCause::Shutdown,
-            asked: t,
+            asked: at(0),
             deadline,
             cap,
-            extended,
         };
         let grace = Some(Duration::from_secs(5));
-        assert_eq!(stop(None, None, None).drop_at(grace), Some(at(5)));
-        assert_eq!(stop(Some(at(3)), None, None).drop_at(grace), Some(at(3)));
-        assert_eq!(stop(Some(at(9)), None, None).drop_at(grace), Some(at(5)));
-        assert_eq!(stop(None, Some(at(8)), None).drop_at(grace), Some(at(8)));
+        assert_eq!(stop(None, None).drop_at(grace, None), Some(at(5)));
+        assert_eq!(stop(Some(at(3)), None).drop_at(grace, None), Some(at(3)));
+        assert_eq!(stop(Some(at(9)), None).drop_at(grace, None), Some(at(5)));
+        assert_eq!(stop(None, None).drop_at(grace, Some(at(8))), Some(at(8)));
         assert_eq!(
-            stop(None, Some(at(8)), Some(at(7))).drop_at(grace),
+            stop(None, Some(at(7))).drop_at(grace, Some(at(8))),
             Some(at(7))
         );
-        assert_eq!(stop(None, None, None).drop_at(None), None);
+        assert_eq!(stop(None, None).drop_at(None, None), None);
+        // More time than was never limited is no limit.
+        assert_eq!(stop(None, None).drop_at(None, Some(at(8))), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 /// Who is to be woken when a child changes. Behind its slot's lock.
 #[derive(Default)]
 pub(super) struct Waiters {
-    /// The child's own task, which is nearly always the only one.
+    /// The child's own task, which is nearly always the only one, until it is woken.
     task: Option<Waker>,
     others: Others,
     /// How many waits for a stop in the same task lean on that.
@@ -69,8 +69,8 @@ impl Waiters {
 
     /// The same for a stop, of which the child's task is told in any case.
     pub(super) fn enter_for_stop(&mut self, key: &mut Option<Key>, waker: &Waker) {
-        let task = self.task.as_ref();
-        match (*key, task.is_some_and(|task| task.will_wake(waker))) {
+        let task = self.task.get_or_insert_with(|| waker.clone());
+        match (*key, task.will_wake(waker)) {
             (Some(Key::TASK), true) => {}
             (Some(Key::TASK), false) => {
                 self.leaning -= 1;
@@ -125,9 +125,9 @@ impl Woken {
         self.task(waiters);
     }
 
-    fn task(&mut self, waiters: &Waiters) {
-        if self.task.is_none() {
-            self.task = waiters.task.clone();
+    fn task(&mut self, waiters: &mut Waiters) {
+        if let Some(task) = waiters.task.take() {
+            self.task = Some(task);
         }
     }
 
