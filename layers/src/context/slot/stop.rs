@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_stop_ends_at_the_sooner_of_grace_and_deadline_and_no_extension_passes_the_cap() {
-        let at = |secs| Nanos::from(Duration::from_secs(100 + secs));
+        let at = |secs: u64| Nanos::from(Duration::from_secs(100 + secs));
         let stop = |deadline, cap| Stop {
             cause: StopCause::Shutdown,
             asked: at(0),
