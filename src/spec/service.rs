@@ -12,7 +12,6 @@ use supervisor_layers::{
     task::{CatchPanic, catch_panic},
 };
 use tokio::task::JoinHandle;
-use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{sync::lock, tree::ChildTask};
@@ -54,7 +53,7 @@ where
     }
 
     fn call(&mut self, ctx: TaskContext, layer: &SupervisedLayer) -> Self::Life {
-        layer.layer((self.make)()).into_life(ctx)
+        layer.life((self.make)(), ctx)
     }
 }
 

@@ -1,7 +1,8 @@
 use std::{
+    any::Any,
     fmt,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -196,6 +197,15 @@ impl Child {
         &self.gate
     }
 
+    /// Of the supervisor that it stands under.
+    pub(super) fn core(&self) -> &ScopeCore {
+        let owner = self.gate.owner().map(|owner| &**owner as &dyn Any);
+        match owner.and_then(<dyn Any>::downcast_ref) {
+            Some(core) => core,
+            None => unreachable!("a child of a tree is a supervisor's"),
+        }
+    }
+
     pub(crate) fn scope(&self) -> Option<&Arc<Scope>> {
         match &self.kind {
             ChildKind::Worker(_) => None,
@@ -303,6 +313,13 @@ impl Child {
         drop(task);
         self.over.store(true, Ordering::SeqCst);
         self.gate().notify();
+    }
+
+    /// Is taken out, if the supervisor is there still.
+    pub(super) fn forget(self: &Arc<Self>) {
+        if let Some(scope) = self.core().scope.get().and_then(Weak::upgrade) {
+            scope.forget(self);
+        }
     }
 
     /// It is being taken out: it gets no task any more. Said with its siblings locked.

@@ -1,7 +1,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -14,11 +14,11 @@ use supervisor_layers::{
 };
 use tokio::{sync::Notify, time::Instant};
 
-use super::Tree;
+use super::{Scope, Tree};
 use crate::{
     event::{Origin, TreeEvent},
     metrics,
-    spec::SupervisorPath,
+    spec::{AutoShutdown, SupervisorPath, SupervisorSpec},
     sync::{Apart, lock},
 };
 
@@ -28,6 +28,9 @@ use crate::{
 pub(crate) struct ScopeCore {
     pub(super) path: SupervisorPath,
     pub(crate) tree: Arc<Tree>,
+    /// The supervisor itself, once it is made and as long as there is one.
+    pub(super) scope: OnceLock<Weak<Scope>>,
+    pub(super) auto_shutdown: AutoShutdown,
     limit: FuseLimit,
     intensity: Apart<Mutex<SlidingLog>>,
     notices: Mutex<VecDeque<Notice>>,
@@ -63,11 +66,13 @@ pub(super) struct GiveUp {
 }
 
 impl ScopeCore {
-    pub(super) fn new(path: SupervisorPath, tree: Arc<Tree>, limit: FuseLimit) -> Self {
+    pub(super) fn new(path: SupervisorPath, tree: Arc<Tree>, spec: &SupervisorSpec) -> Self {
         Self {
             path,
             tree,
-            limit,
+            scope: OnceLock::new(),
+            auto_shutdown: spec.auto_shutdown,
+            limit: spec.intensity,
             intensity: Apart::default(),
             notices: Mutex::default(),
             noticed: Notify::new(),

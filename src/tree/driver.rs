@@ -15,7 +15,7 @@ use supervisor_layers::{
 use tokio::task::JoinHandle;
 
 use super::{
-    Child, Scope,
+    Child,
     child::ChildKind,
     core::{GiveUp, Notice},
     supervise::SupervisorService,
@@ -23,10 +23,9 @@ use super::{
 use crate::spec::{AutoShutdown, Lives, OnFuseBlown, Supervised};
 
 /// Starts the child's task.
-pub(super) fn spawn(scope: &Arc<Scope>, child: &Arc<Child>) {
+pub(super) fn spawn(child: &Arc<Child>) {
     child.begin_task();
     let task = ChildTask {
-        scope: scope.clone(),
         child: child.clone(),
         finished: None,
         pending: false,
@@ -42,8 +41,9 @@ pub(super) fn spawn(scope: &Arc<Scope>, child: &Arc<Child>) {
 }
 
 /// One child's task, before it knows what it runs. However it ends, it is accounted for.
+///
+/// It has its child alone: tasks that end at once do not meet at a count of their supervisor.
 pub(crate) struct ChildTask {
-    scope: Arc<Scope>,
     child: Arc<Child>,
     /// Why it ends, once it has come to its end by itself.
     finished: Option<StopCause>,
@@ -63,17 +63,19 @@ impl ChildTask {
 
 impl Drop for ChildTask {
     fn drop(&mut self) {
+        let gate = self.child.gate();
         let cause = self.finished.or_else(|| {
-            self.child.gate().abandon();
-            self.child.gate().end_cause()
+            gate.abandon();
+            gate.end_cause()
         });
         // A supervisor's end is told when what it left behind has ended too, and what is taken out is no
         // child any more, unless whoever takes it out says so.
         let tells = self.child.scope().is_none() && cause != Some(StopCause::Removal);
-        let closing = self.scope.tree().is_closing();
+        let tree = &self.child.core().tree;
+        let closing = tree.is_closing();
         // Who finds it over finds it told.
         if tells && closing {
-            self.scope.tree().account_over(&self.child);
+            tree.account_over(&self.child);
         }
         self.child.end_task();
         if tells && !closing {
@@ -99,7 +101,7 @@ fn drive<L: Lives>(mut task: ChildTask, mut lives: L) -> impl Future<Output = ()
             };
             let (generation, result) = Living::new(&mut task, &mut lives, ctx).await;
             let end = task.child.gate().end_life(generation, &result).await;
-            let forgotten = after_life(&task.scope, &task.child, end, &result);
+            let forgotten = after_life(&task.child, end, &result);
             // An error's destructor is the user's, and may panic.
             let _ = catch_panic(move || drop(result));
             let gate = task.child.gate();
@@ -120,7 +122,7 @@ fn drive<L: Lives>(mut task: ChildTask, mut lives: L) -> impl Future<Output = ()
         // A destructor of the service that panics is not to be the task's end.
         let _ = catch_panic(move || drop(lives));
         if cause == StopCause::Removal {
-            task.scope.forget(&task.child);
+            task.child.forget();
         }
         task.finish(cause);
     }
@@ -213,14 +215,9 @@ impl<L: Lives> Future for Living<'_, L> {
 }
 
 /// What the end of a life means to the supervisor. `true`: the child is to be forgotten.
-fn after_life(
-    scope: &Scope,
-    child: &Child,
-    end: LifeEnd,
-    result: &Result<(), TaskFailure>,
-) -> bool {
-    let gate = child.gate();
-    let by_itself = !scope.tree().is_closing() && end.ending.is_none() && end.ended;
+fn after_life(child: &Child, end: LifeEnd, result: &Result<(), TaskFailure>) -> bool {
+    let (gate, core) = (child.gate(), child.core());
+    let by_itself = !core.tree.is_closing() && end.ending.is_none() && end.ended;
     if !by_itself {
         return false;
     }
@@ -235,7 +232,7 @@ fn after_life(
             FailureKind::IntensityExceeded if child.scope().is_none() => false,
             // As in OTP: any end of a temporary child is one that auto shutdown looks at.
             _ if child.restart_type() == RestartType::Temporary
-                && scope.auto_shutdown != AutoShutdown::Never
+                && core.auto_shutdown != AutoShutdown::Never
                 && !failure.is_fatal() =>
             {
                 false
@@ -245,14 +242,14 @@ fn after_life(
         if escalates {
             let reason = format!("{}: {failure}", child.path()).into();
             let correlation = gate.correlation();
-            scope.core.notify(Notice::Escalate(GiveUp {
+            core.notify(Notice::Escalate(GiveUp {
                 reason,
                 correlation,
             }));
         }
     }
     if child.significant && !never_started {
-        scope.core.notify(Notice::SignificantEnded);
+        core.notify(Notice::SignificantEnded);
     }
     child.restart_type() == RestartType::Temporary
 }

@@ -23,7 +23,7 @@ use crate::{
     SupervisorError,
     event::TreeEvent,
     spec::{
-        AutoShutdown, Declare, DynamicChildren, EscalationPolicy, Member, Replicas, ShutdownOrder,
+        Declare, DynamicChildren, EscalationPolicy, Member, Replicas, ShutdownOrder,
         SupervisionStrategy, SupervisorPath, SupervisorSpec, check_id,
     },
     sync::lock,
@@ -35,7 +35,6 @@ pub(crate) struct Scope {
     pub(super) core: Arc<ScopeCore>,
     pub(crate) strategy: SupervisionStrategy,
     pub(super) escalation: EscalationPolicy,
-    pub(super) auto_shutdown: AutoShutdown,
     pub(super) shutdown_order: ShutdownOrder,
     pub(super) grace: Duration,
     pub(super) abort_wait: Duration,
@@ -71,8 +70,8 @@ impl Scope {
         tree: &Arc<Tree>,
         above: Option<&Arc<dyn Declare>>,
     ) -> Result<Arc<Self>, SupervisorError> {
+        let core = Arc::new(ScopeCore::new(path.clone(), tree.clone(), &spec));
         let declare = spec.declare.or_else(|| above.cloned());
-        let core = Arc::new(ScopeCore::new(path.clone(), tree.clone(), spec.intensity));
         for member in &spec.members {
             check_id(member.id()).map_err(|source| SupervisorError::InvalidId {
                 parent: path.clone(),
@@ -108,11 +107,10 @@ impl Scope {
         let children = Children::of(built);
         let depth = u32::try_from(path.segments().count()).unwrap_or(u32::MAX);
         tree.note_depth(depth);
-        Ok(Arc::new(Self {
+        let scope = Arc::new(Self {
             core,
             strategy: spec.strategy,
             escalation: spec.escalation,
-            auto_shutdown: spec.auto_shutdown,
             shutdown_order: spec.shutdown_order,
             grace: spec.grace,
             abort_wait: spec.abort_wait,
@@ -124,7 +122,9 @@ impl Scope {
             children: Mutex::new(children),
             group_restarts: AtomicU64::new(0),
             begun: AtomicBool::new(false),
-        }))
+        });
+        let _ = scope.core.scope.set(Arc::downgrade(&scope));
+        Ok(scope)
     }
 
     pub(crate) fn path(&self) -> &SupervisorPath {
@@ -318,7 +318,7 @@ impl Scope {
         let stands = children.live && children.by_instance.contains_key(&child.gate().instance());
         let launched = stands && !child.is_leaving() && child.is_over() && admit(child.gate());
         if launched {
-            driver::spawn(self, child);
+            driver::spawn(child);
         }
         launched
     }

@@ -158,7 +158,7 @@ fn give_up(scope: &Scope, ctx: &TaskContext, why: &GiveUp) -> TaskFailure {
 impl Scope {
     /// Whether the significant children's ends mean its own.
     fn is_done(&self) -> bool {
-        match self.auto_shutdown {
+        match self.core.auto_shutdown {
             AutoShutdown::Never => false,
             AutoShutdown::AnySignificant => true,
             AutoShutdown::AllSignificant => self

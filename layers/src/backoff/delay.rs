@@ -7,13 +7,11 @@ use std::{
 
 use tokio::time::{Instant, Sleep};
 
-use crate::{TaskContext, context::Slot, policy::Backoff};
+use crate::{context::Slot, policy::Backoff};
 
 /// The wait before a child's next run.
 #[derive(Default)]
 pub(crate) struct Delay {
-    /// The child, once it has run: its memory knows until when to wait.
-    child: Option<Arc<Slot>>,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
@@ -26,17 +24,14 @@ pub(super) struct Delays {
 }
 
 impl Delay {
-    /// Whether no run has begun yet.
-    pub(crate) fn is_new(&self) -> bool {
-        self.child.is_none()
-    }
-
-    pub(crate) fn runs(&mut self, ctx: &TaskContext) {
-        self.child.get_or_insert_with(|| ctx.slot().clone());
-    }
-
-    pub(crate) fn poll(&mut self, policy: Option<&Arc<Backoff>>, cx: &mut Context<'_>) -> Poll<()> {
-        let (Some(policy), Some(child)) = (policy, &self.child) else {
+    /// Of a child that is known, as it has run: its memory knows until when to wait.
+    pub(crate) fn poll(
+        &mut self,
+        child: Option<&Slot>,
+        policy: Option<&Arc<Backoff>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let (Some(policy), Some(child)) = (policy, child) else {
             return Poll::Ready(());
         };
         let key = key(policy);

@@ -11,6 +11,7 @@ use tower_service::Service;
 use super::delay::{Delay, Delays, key};
 use crate::{
     BoxError, StopCause, TaskContext,
+    context::Slot,
     ended::{AtEnd, EndGuard, Ended, NotedFuture},
     policy::{Backoff, unit_random},
 };
@@ -19,6 +20,8 @@ use crate::{
 pub struct BackoffService<S> {
     inner: S,
     policy: Option<Arc<Backoff>>,
+    /// Once it has run.
+    child: Option<Arc<Slot>>,
     delay: Delay,
 }
 
@@ -27,6 +30,7 @@ impl<S> BackoffService<S> {
         Self {
             inner,
             policy,
+            child: None,
             delay: Delay::default(),
         }
     }
@@ -45,16 +49,19 @@ where
     type Future = BackoffFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        ready!(self.delay.poll(self.policy.as_ref(), cx));
+        ready!(
+            self.delay
+                .poll(self.child.as_deref(), self.policy.as_ref(), cx)
+        );
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, ctx: TaskContext) -> Self::Future {
-        if let Some(policy) = &self.policy {
-            if self.delay.is_new() {
-                ctx.publish(|settings| settings.backoff = Some(**policy));
-            }
-            self.delay.runs(&ctx);
+        if let Some(policy) = &self.policy
+            && self.child.is_none()
+        {
+            ctx.publish(|settings| settings.backoff = Some(**policy));
+            self.child = Some(ctx.slot().clone());
         }
         let guard = EndGuard::new(
             self.policy.as_ref().map(|_| ctx.clone()),

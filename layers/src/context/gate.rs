@@ -9,7 +9,9 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{ChildSnapshot, ChildStatus, HoldReason, LastExit, Slot, StopRequest, TaskContext};
+use super::{
+    ChildSnapshot, ChildStatus, HoldReason, LastExit, Owner, Slot, StopRequest, TaskContext,
+};
 use crate::{
     FailureKind, StopCause, SupervisedLayer, TaskExit, TaskFailure,
     policy::{Nanos, RestartDecision, RestartType},
@@ -101,6 +103,11 @@ impl Gate {
     /// Which addition of the child this is; a name that was removed and added again has a new one.
     pub fn instance(&self) -> u64 {
         self.slot.instance()
+    }
+
+    /// Who supervises it, if it is part of a tree.
+    pub fn owner(&self) -> Option<&Arc<dyn Owner>> {
+        self.slot.owner()
     }
 
     /// What its supervisor has it run under, if it does not bring layers of its own.

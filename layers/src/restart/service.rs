@@ -25,7 +25,7 @@ where
     S::Error: Into<BoxError>,
 {
     /// The one life of a service that is asked for no other: as `call`, which keeps a clone for the next.
-    pub fn into_life(self, ctx: TaskContext) -> RestartFuture<S, S::Future> {
+    pub(crate) fn into_life(self, ctx: TaskContext) -> RestartFuture<S, S::Future> {
         begin(Ok(self.inner), ctx, self.restart)
     }
 }

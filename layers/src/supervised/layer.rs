@@ -1,11 +1,13 @@
 use std::sync::Arc;
 
 use tower_layer::Layer;
+use tower_service::Service;
 
 use super::{ChildPolicy, SupervisedService, service::SupervisedRuns};
 use crate::{
-    ChildSettings, FuseLayer, ObserveLayer, QuarantineLayer, RestartType, ShutdownLayer,
+    BoxError, ChildSettings, FuseLayer, ObserveLayer, QuarantineLayer, RestartType, ShutdownLayer,
     TaskContext, WatchdogLayer, backoff,
+    context::Slot,
     ended::{AtEnd, Ended},
     fuse, quarantine,
     restart::RestartService,
@@ -83,6 +85,25 @@ impl SupervisedLayer {
         }
     }
 
+    /// The one life of a service that is asked for no other, under these layers.
+    pub fn life<S>(
+        &self,
+        child: S,
+        ctx: TaskContext,
+    ) -> <SupervisedService<S> as Service<TaskContext>>::Future
+    where
+        S: Service<TaskContext, Response = ()> + Clone,
+        S::Error: Into<BoxError>,
+    {
+        let slot = ctx.slot();
+        let known = slot.layer().map(Self::layers);
+        let runs = match known.is_some_and(|known| Arc::ptr_eq(known, &self.layers)) {
+            true => SupervisedRuns::of(slot.clone(), child),
+            false => SupervisedRuns::new(child, self.layers.clone()),
+        };
+        RestartService::new(runs, self.layers.restart).into_life(ctx)
+    }
+
     /// When the child runs again.
     pub fn restart(&self) -> RestartType {
         self.layers.restart
@@ -106,6 +127,15 @@ impl Layers {
             self.fuse.at_end(ctx, ended);
         }
         self.quarantine.at_end(ctx, ended);
+    }
+}
+
+/// Those that a run is under: its own, or those that its child has.
+pub(super) fn layers<'a>(own: &'a Option<Arc<Layers>>, child: Option<&'a Slot>) -> &'a Arc<Layers> {
+    match (own, child.and_then(Slot::layer)) {
+        (Some(own), _) => own,
+        (None, Some(layer)) => layer.layers(),
+        (None, None) => unreachable!("it has its own, unless the child has them"),
     }
 }
 

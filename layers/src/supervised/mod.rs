@@ -7,6 +7,7 @@ mod service;
 
 pub(crate) use layer::Layers;
 pub use layer::SupervisedLayer;
+use layer::layers;
 pub use policy::ChildPolicy;
 pub use run::SupervisedRun;
 pub use service::{SupervisedRuns, SupervisedService};

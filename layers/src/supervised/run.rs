@@ -8,7 +8,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::Layers;
+use super::{Layers, SupervisedLayer, layers};
 use crate::{
     BoxError, TaskContext, TaskFailure,
     ended::Ended,
@@ -35,10 +35,10 @@ impl<F> SupervisedRun<F> {
     #[inline]
     pub(super) fn begin(
         ctx: TaskContext,
-        layers: &Arc<Layers>,
+        own: Option<&Arc<Layers>>,
         call: impl FnOnce(TaskContext) -> F,
     ) -> Self {
-        let mut end = End::of(ctx, layers);
+        let mut end = End::of(ctx, own);
         let ctx = end.ctx.clone();
         let run = end.observed.call(|| call(ctx));
         Self {
@@ -63,7 +63,7 @@ where
         let End {
             ctx, own, observed, ..
         } = &mut *this.end;
-        let (ctx, layers) = (&*ctx, layers(own, ctx));
+        let (ctx, layers) = (&*ctx, layers(own, Some(ctx.slot())));
         let mut run = Graceful {
             run: this.run,
             stopping,
@@ -102,30 +102,22 @@ impl<R: Inner> Inner for Graceful<'_, R> {
 /// What the layers do at the end of a run, once and however it ends.
 struct End {
     ctx: TaskContext,
-    /// Unless the child has them itself: children of one policy that crash in a loop do not meet at a count.
+    /// Unless the child has them itself.
     own: Option<Arc<Layers>>,
     observed: Observed,
     over: bool,
 }
 
-fn layers<'a>(own: &'a Option<Arc<Layers>>, ctx: &'a TaskContext) -> &'a Layers {
-    match (own, ctx.slot().layer()) {
-        (Some(own), _) => own,
-        (None, Some(layer)) => layer.layers(),
-        (None, None) => unreachable!("it has its own, unless the child has them"),
-    }
-}
-
 impl End {
     #[inline]
-    fn of(ctx: TaskContext, layers: &Arc<Layers>) -> Self {
-        let known = ctx
-            .slot()
-            .layer()
-            .is_some_and(|known| Arc::ptr_eq(known.layers(), layers));
+    fn of(ctx: TaskContext, own: Option<&Arc<Layers>>) -> Self {
+        let known = ctx.slot().layer().map(SupervisedLayer::layers);
+        let own = own.filter(|own| !known.is_some_and(|known| Arc::ptr_eq(known, own)));
+        let own = own.cloned();
+        let observe = &layers(&own, Some(ctx.slot())).observe;
         Self {
-            own: (!known).then(|| layers.clone()),
-            observed: Observed::begin(&ctx, &layers.observe),
+            observed: Observed::begin(&ctx, observe),
+            own,
             ctx,
             over: false,
         }
@@ -136,7 +128,7 @@ impl End {
         if std::mem::replace(&mut self.over, true) {
             return;
         }
-        let layers = layers(&self.own, &self.ctx);
+        let layers = layers(&self.own, Some(self.ctx.slot()));
         self.observed.at_end(&self.ctx, &layers.observe);
         layers.note(&self.ctx, ended);
     }

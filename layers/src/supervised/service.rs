@@ -6,8 +6,8 @@ use std::{
 
 use tower_service::Service;
 
-use super::{Layers, SupervisedRun};
-use crate::{BoxError, TaskContext, backoff::Delay, restart::RestartService};
+use super::{Layers, SupervisedRun, layers};
+use crate::{BoxError, TaskContext, backoff::Delay, context::Slot, restart::RestartService};
 
 /// A child under all layers.
 pub type SupervisedService<S> = RestartService<SupervisedRuns<S>>;
@@ -16,7 +16,10 @@ pub type SupervisedService<S> = RestartService<SupervisedRuns<S>>;
 /// one set of them for all children of a policy, laid around a run when it begins.
 pub struct SupervisedRuns<S> {
     inner: S,
-    layers: Arc<Layers>,
+    /// Unless the child has them itself: children of one policy do not meet at a count.
+    own: Option<Arc<Layers>>,
+    /// Once it is known.
+    child: Option<Arc<Slot>>,
     delay: Delay,
 }
 
@@ -24,7 +27,18 @@ impl<S> SupervisedRuns<S> {
     pub(super) fn new(inner: S, layers: Arc<Layers>) -> Self {
         Self {
             inner,
-            layers,
+            own: Some(layers),
+            child: None,
+            delay: Delay::default(),
+        }
+    }
+
+    /// Under the layers that the child has itself.
+    pub(super) fn of(child: Arc<Slot>, inner: S) -> Self {
+        Self {
+            inner,
+            own: None,
+            child: Some(child),
             delay: Delay::default(),
         }
     }
@@ -40,23 +54,27 @@ where
     type Future = SupervisedRun<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        ready!(self.delay.poll(self.layers.backoff.policy(), cx));
+        let child = self.child.as_deref();
+        let policy = layers(&self.own, child).backoff.policy();
+        ready!(self.delay.poll(child, policy, cx));
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
     fn call(&mut self, ctx: TaskContext) -> Self::Future {
-        if self.delay.is_new() {
-            ctx.slot().settings_are(&self.layers.settings);
+        if self.child.is_none() {
+            let settings = &layers(&self.own, None).settings;
+            ctx.slot().settings_are(settings);
+            self.child = Some(ctx.slot().clone());
         }
-        self.delay.runs(&ctx);
-        SupervisedRun::begin(ctx, &self.layers, |ctx| self.inner.call(ctx))
+        SupervisedRun::begin(ctx, self.own.as_ref(), |ctx| self.inner.call(ctx))
     }
 }
 
 /// A clone is a fresh start: it waits for nothing.
 impl<S: Clone> Clone for SupervisedRuns<S> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.layers.clone())
+        let layers = layers(&self.own, self.child.as_deref()).clone();
+        Self::new(self.inner.clone(), layers)
     }
 }
 
@@ -64,7 +82,7 @@ impl<S: fmt::Debug> fmt::Debug for SupervisedRuns<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SupervisedRuns")
             .field("inner", &self.inner)
-            .field("layers", &self.layers)
+            .field("layers", layers(&self.own, self.child.as_deref()))
             .finish_non_exhaustive()
     }
 }
