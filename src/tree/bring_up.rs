@@ -405,7 +405,7 @@ impl Scope {
             at,
             uptime: self.tree().journal.uptime_at(at),
             deadline: after(at, self.grace),
-            cap: self.tree().stop_cap(),
+            cap: self.tree().stop_cap(at),
             correlation: self.cause(),
         }
     }

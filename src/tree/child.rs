@@ -12,6 +12,7 @@ use supervisor_layers::{
     ChildPolicy, ChildSettings, Gate, RestartAction, RestartType, StopCause, SupervisedLayer,
     TaskContext,
     context::{ContextSpec, ReadinessPolicy},
+    policy::Nanos,
 };
 use tokio::task::JoinHandle;
 
@@ -123,6 +124,7 @@ pub(super) struct Place<'a> {
     pub(super) core: &'a Arc<ScopeCore>,
     pub(super) strategy: SupervisionStrategy,
     pub(super) level: Option<u32>,
+    pub(super) added: Nanos,
 }
 
 impl Child {
@@ -147,6 +149,7 @@ impl Child {
             core,
             strategy,
             level,
+            added,
         } = *place;
         let spec = ContextSpec {
             instance: core.tree.next_instance(),
@@ -155,6 +158,7 @@ impl Child {
             generation: 0,
             layer: Some(core.tree.layer(as_child.policy)),
             own_layers: matches!(&kind, ChildKind::Worker(build) if !build.is_supervised()),
+            added: Some(added),
         };
         Arc::new(Self {
             gate: TaskContext::supervised(path.shared(), core.clone(), spec).gate(),

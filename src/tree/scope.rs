@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use supervisor_layers::{ChildStatus, Gate, StopCause, context::StopRequest, task::catch_panic};
+use supervisor_layers::{
+    ChildStatus, Gate, StopCause, context::StopRequest, policy::Nanos, task::catch_panic,
+};
 
 use super::{
     Child, Tree,
@@ -91,6 +93,7 @@ impl Scope {
                 reason: unordered.reason,
             }
         })?;
+        let added = tree.journal.now();
         let mut members: Vec<Option<Member>> = spec.members.into_iter().map(Some).collect();
         let mut built = Vec::with_capacity(members.len());
         for (level, at) in order {
@@ -101,6 +104,7 @@ impl Scope {
                 core: &core,
                 strategy: spec.strategy,
                 level: Some(level),
+                added,
             };
             built.push(place.child(member, declare.as_ref())?);
         }
@@ -243,9 +247,11 @@ impl Scope {
             parent: self.path().clone(),
             source,
         })?;
+        let added = self.tree().journal.now();
         let place = Place {
             core: &self.core,
             strategy: self.strategy,
+            added,
             level: (coming == Coming::Replica).then_some(0),
         };
         let mut children = lock(&self.children);
@@ -294,7 +300,7 @@ impl Scope {
         let child = place.child(member, self.declare.as_ref())?;
         child.gate().correlate(correlation);
         children.insert(child.clone());
-        self.announce(&child, TreeEvent::ChildAdded);
+        self.announce(&child, TreeEvent::ChildAdded, added);
         Ok(child)
     }
 
@@ -372,7 +378,7 @@ impl Scope {
         {
             let mut children = lock(&self.children);
             if children.remove(child) {
-                self.announce(child, TreeEvent::Removed);
+                self.announce(child, TreeEvent::Removed, self.tree().journal.now());
             }
         }
         // Those below may never have had a life of their supervisor: who waits for one waits no longer.
@@ -393,8 +399,8 @@ impl Scope {
         }
     }
 
-    pub(super) fn announce(&self, child: &Child, event: TreeEvent) {
-        self.tree().announce(child, event);
+    pub(super) fn announce(&self, child: &Child, event: TreeEvent, at: Nanos) {
+        self.tree().announce(child, event, at);
     }
 }
 

@@ -277,9 +277,9 @@ impl Tree {
     }
 
     /// What no run that is asked to stop now can extend its stop beyond.
-    pub(super) fn stop_cap(&self) -> Instant {
+    pub(super) fn stop_cap(&self, now: Instant) -> Instant {
         let budget = self.budget();
-        budget.unwrap_or_else(|| after(Instant::now(), self.total_timeout))
+        budget.unwrap_or_else(|| after(now, self.total_timeout))
     }
 
     /// What `done` answers, unless the budget is spent before that.
@@ -374,10 +374,10 @@ impl Tree {
     }
 
     /// Records something about a child that is no step of its run.
-    pub(super) fn announce(&self, child: &Child, event: TreeEvent) {
+    pub(super) fn announce(&self, child: &Child, event: TreeEvent, at: Nanos) {
         let gate = child.gate();
         let (generation, correlation) = (gate.generation(), gate.correlation());
-        self.tell(child, generation, event, self.journal.now(), correlation);
+        self.tell(child, generation, event, at, correlation);
     }
 
     /// Answers the sequence.

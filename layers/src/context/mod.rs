@@ -35,7 +35,7 @@ pub use status::{
 use steps::{PlainEnd, blown};
 pub use steps::{RunEnd, Steps};
 
-use crate::{StopCause, SupervisedLayer};
+use crate::{StopCause, SupervisedLayer, policy::Nanos};
 
 /// A run's view of itself and of the world that may stop it. Cheap to clone.
 ///
@@ -62,6 +62,8 @@ pub struct ContextSpec {
     pub layer: Option<SupervisedLayer>,
     /// It brings them: those of its supervisor say nothing of it.
     pub own_layers: bool,
+    /// When it is added, as its owner counts times; now, if that does not say so.
+    pub added: Option<Nanos>,
 }
 
 impl TaskContext {

@@ -77,7 +77,7 @@ impl Slot {
                 origin: Box::new(Instant::now()),
             },
         };
-        let added = home.origin().elapsed().into();
+        let added = spec.added.unwrap_or_else(|| home.origin().elapsed().into());
         Self {
             path,
             instance: spec.instance,
