@@ -54,16 +54,21 @@ impl Program {
         }
     }
 
-    /// In Go; `None` where it cannot be built.
+    /// In Go, with the release that its module names, or else with the one that Debian packages; `None` where it
+    /// cannot be built.
     pub(super) fn go(name: &'static str) -> Option<Self> {
         let folder = root().join("benches/peers");
         let program = folder.join("target").join(format!("peer-{name}"));
-        let status = Command::new("go")
-            .args(["build", "-o", &shown(program.clone())])
-            .current_dir(folder.join(name))
-            .status()
-            .ok()?;
-        status.success().then(|| Self {
+        let build = |environment: &[(&str, &str)]| {
+            Command::new("go")
+                .args(["build", "-o", &shown(program.clone())])
+                .current_dir(folder.join(name))
+                .envs(environment.iter().copied())
+                .status()
+                .is_ok_and(|status| status.success())
+        };
+        let debian = [("GO111MODULE", "off"), ("GOPATH", "/usr/share/gocode")];
+        (build(&[]) || build(&debian)).then(|| Self {
             name,
             command: vec![shown(program)],
         })
