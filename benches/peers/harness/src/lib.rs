@@ -118,25 +118,25 @@ impl Done {
 
     /// One more.
     pub fn one(&self) -> usize {
-        let count = self.count.fetch_add(1, Ordering::AcqRel) + 1;
-        if count >= self.wanted.load(Ordering::Acquire) {
+        // Either this sees what is wanted or whoever wants it sees this one: in one order with those below.
+        let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
+        if count >= self.wanted.load(Ordering::SeqCst) {
             self.enough.notify_one();
         }
         count
     }
 
     pub fn count(&self) -> usize {
-        self.count.load(Ordering::Acquire)
+        self.count.load(Ordering::SeqCst)
     }
 
     /// Waits until there are so many.
     pub async fn reach(&self, count: usize) {
-        self.wanted.store(count, Ordering::Release);
+        self.wanted.store(count, Ordering::SeqCst);
         while self.count() < count {
-            // Somebody may have looked at what was wanted before.
-            let _ = tokio::time::timeout(Duration::from_millis(1), self.enough.notified()).await;
+            self.enough.notified().await;
         }
-        self.wanted.store(usize::MAX, Ordering::Release);
+        self.wanted.store(usize::MAX, Ordering::SeqCst);
     }
 }
 

@@ -171,6 +171,7 @@ async fn add_remove(n: usize) -> Taken {
         // A name that was killed stays taken.
         let name = format!("more{time}");
         handle.add_task(&name, Idle(begun.clone())).await.unwrap();
+        begun.reach(time + 1).await;
         handle.kill_task(&name).await.unwrap();
     }
     let took = began.elapsed();

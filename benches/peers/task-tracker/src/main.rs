@@ -73,9 +73,10 @@ async fn add_remove(n: usize) -> Taken {
     let tasks = idles(n).await;
     let begun = Done::new();
     let began = Instant::now();
-    for _ in 0..TIMES {
+    for time in 1..=TIMES {
         let own = tasks.stop.child_token();
         let task = tasks.idle(own.clone(), &begun);
+        begun.reach(time).await;
         own.cancel();
         task.await.expect("it ends by itself");
     }

@@ -106,8 +106,9 @@ async fn add_remove(n: usize) -> Taken {
         idle.start_all(n, parent);
         idle.begun.reach(n).await;
         let began = Instant::now();
-        for _ in 0..TIMES {
+        for time in 1..=TIMES {
             let more = idle.start("more", parent);
+            idle.begun.reach(n + time).await;
             more.initiate_shutdown();
             more.join().await.unwrap();
         }

@@ -166,9 +166,10 @@ async fn add_remove(n: usize) -> Taken {
     let begun = Done::new();
     let Tasks { stop, .. } = idles(n, &begun).await;
     let began = Instant::now();
-    for _ in 0..TIMES {
+    for time in 1..=TIMES {
         let own = stop.child_token();
         let task = idle(&own, &begun);
+        begun.reach(n + time).await;
         own.cancel();
         task.await.expect("it ends by itself");
     }
