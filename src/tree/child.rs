@@ -41,6 +41,8 @@ pub(crate) struct Child {
     /// As [`Asked`] has it in a word; 0 before.
     asked: AtomicU64,
     accounted: AtomicBool,
+    /// Its task, its last one, left nothing alive.
+    left_nothing: AtomicBool,
     /// Up to which run its group has restarted with it.
     regrouped: AtomicU64,
 }
@@ -180,6 +182,7 @@ impl Child {
             leaving: AtomicBool::new(false),
             asked: AtomicU64::new(0),
             accounted: AtomicBool::new(false),
+            left_nothing: AtomicBool::new(false),
             regrouped: AtomicU64::new(0),
         })
     }
@@ -299,6 +302,7 @@ impl Child {
         self.begun.store(true, Ordering::Relaxed);
         self.asked.store(0, Ordering::Release);
         self.aborted.store(false, Ordering::Release);
+        self.left_nothing.store(false, Ordering::Release);
         self.over.store(false, Ordering::Release);
     }
 
@@ -374,7 +378,12 @@ impl Child {
 
     /// Whether nothing of it is alive: neither its task nor what a run of it started.
     pub(crate) fn is_gone(&self) -> bool {
-        self.is_over() && !self.gate().has_helpers()
+        self.is_over() && (self.left_nothing.load(Ordering::Acquire) || !self.gate().has_helpers())
+    }
+
+    /// Nothing of it is alive once its task is over.
+    pub(super) fn leaves_nothing(&self) {
+        self.left_nothing.store(true, Ordering::Release);
     }
 
     /// Since when its end is asked for, if it is.
@@ -405,9 +414,14 @@ impl Child {
         }
     }
 
+    /// Whether it has been told how it took the shutdown.
+    pub(super) fn is_accounted(&self) -> bool {
+        self.accounted.load(Ordering::Acquire)
+    }
+
     /// `true` once: how it took the shutdown is told once, whoever looks at it.
     pub(super) fn account(&self) -> bool {
-        !self.accounted.swap(true, Ordering::AcqRel)
+        !self.is_accounted() && !self.accounted.swap(true, Ordering::AcqRel)
     }
 }
 

@@ -312,15 +312,14 @@ fn reconcile(scope: &Arc<Scope>, began: Instant) -> ShutdownResult {
     for child in tree.take_lingering() {
         account_child(tree, &child, &mut count);
     }
-    let mut children = tree.take_shutdowns();
-    for child in &mut children {
-        let alive =
-            |path: &SupervisorPath| count.stragglers.iter().any(|alive| alive.path == *path);
+    let alive = |path: &SupervisorPath| count.stragglers.iter().any(|alive| alive.path == *path);
+    let children = tree.take_shutdowns().map(|mut child| {
         if child.status == ChildShutdownStatus::AbortFailed && !alive(&child.path) {
             child.status = ChildShutdownStatus::LateReport;
         }
-    }
-    let children = Arc::from(children);
+        child
+    });
+    let children = children.collect();
     let asked = tree.asked_at().unwrap_or(began);
     let report = ShutdownPipelineReport {
         requested: tree.requested(),

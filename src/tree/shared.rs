@@ -310,7 +310,11 @@ impl Tree {
             .filter(|&ended| over && asked.is_some_and(|asked| asked.at <= Duration::from(ended)));
         let at = ended.unwrap_or_else(|| self.journal.now());
         let asked = asked.unwrap_or_else(|| child.asked(at.into()));
-        let status = if !over || last.has_helpers {
+        let gone = over && !last.has_helpers;
+        if gone {
+            child.leaves_nothing();
+        }
+        let status = if !gone {
             ChildShutdownStatus::AbortFailed
         } else if !asked.was_alive {
             ChildShutdownStatus::AlreadyExited
@@ -331,7 +335,7 @@ impl Tree {
     }
 
     /// How the children took the shutdown, in the order in which they ended.
-    pub(super) fn take_shutdowns(&self) -> Vec<ChildShutdown> {
+    pub(super) fn take_shutdowns(&self) -> impl Iterator<Item = ChildShutdown> {
         let mut ended: Vec<_> = self
             .ended
             .all()
@@ -339,7 +343,7 @@ impl Tree {
             .flat_map(|lane| std::mem::take(&mut **lane))
             .collect();
         ended.sort_by_key(|(told, _)| *told);
-        ended.into_iter().map(|(_, shutdown)| shutdown).collect()
+        ended.into_iter().map(|(_, shutdown)| shutdown)
     }
 
     pub(super) fn note_lingering(&self, child: &Arc<Child>) {

@@ -114,20 +114,38 @@ impl Scope {
             let limit = self.by_grace(drop_at, since);
             first = Some(first.map_or(limit, |first: Instant| first.min(limit)));
         }
-        let workers = || children.iter().filter(|child| child.scope().is_none());
         // Nobody has to wait for each of them before that.
         let late = || first.into_iter().chain(self.tree().budget()).min();
         let mut patience = self.tree().deadlines.patience();
-        patience.until(late, all_over(children)).await;
-        for child in workers() {
-            // One that is over has told so itself, as it ended.
-            if !child.is_over() {
-                await_end(child);
-            } else if child.is_being_removed() {
-                self.note_end(child);
+        if patience
+            .until(late, self.all_over(children))
+            .await
+            .is_none()
+        {
+            for child in children.iter().filter(|child| child.scope().is_none()) {
+                match child.is_over() {
+                    true => self.note_untold(child),
+                    false => await_end(child),
+                }
             }
         }
         while ends.join_next().await.is_some() {}
+    }
+
+    /// Waits until no worker among these has a task, and notes how they took it.
+    async fn all_over(&self, children: &[Arc<Child>]) {
+        for side_by_side in children.chunks(100) {
+            let workers = || side_by_side.iter().filter(|child| child.scope().is_none());
+            // They end more or less in the order in which they were asked to: with the last of them most have,
+            // and nobody has to be woken for each.
+            if let Some(last) = workers().next_back() {
+                last.over().await;
+            }
+            for child in workers() {
+                child.over().await;
+                self.note_untold(child);
+            }
+        }
     }
 
     /// Ends what has no run, here and below: it need not wait for its turn.
@@ -192,6 +210,13 @@ impl Scope {
         }
     }
 
+    /// The same of a worker that is over. All but what is taken out have told so themselves, as they ended.
+    fn note_untold(&self, child: &Child) {
+        if !child.is_accounted() && child.is_being_removed() {
+            self.note_end(child);
+        }
+    }
+
     /// Its grace and what may follow are over.
     async fn abort(&self, child: &Child) {
         self.tree().enter(ShutdownStage::AbortStragglers);
@@ -225,18 +250,6 @@ impl Scope {
             Some((at, Grace::Own)) => after(at.max(since), self.abort_wait),
             // Its run has ended already, and what that started is being ended.
             None => after(since, self.abort_wait),
-        }
-    }
-}
-
-/// Waits until no worker among these has a task.
-async fn all_over(children: &[Arc<Child>]) {
-    for side_by_side in children.chunks(100) {
-        let workers = || side_by_side.iter().filter(|child| child.scope().is_none());
-        // They end more or less in the order in which they were asked to: with the last of them most have, and
-        // nobody has to be woken for each.
-        for child in workers().next_back().into_iter().chain(workers()) {
-            child.over().await;
         }
     }
 }

@@ -26,8 +26,8 @@ pub use gate::{Gate, Grace, LastRun, LifeEnd, NextRun, StartOutcome};
 pub use helpers::Helper;
 pub use owner::{LifecycleEvent, Owner, Recorded, RunId};
 pub use request::StopRequest;
+pub(crate) use slot::{Admission, Slot, Wait, Watch};
 pub use slot::{Cancelled, after};
-pub(crate) use slot::{Slot, Wait, Watch};
 pub use status::{
     ChildSettings, ChildSnapshot, ChildStatus, HoldReason, LastExit, PollStatistics,
     ReadinessPolicy,

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use crate::{
     BoxError, FailureKind, RestartAction, RestartType, TaskContext, TaskFailure,
-    context::Wait,
+    context::{Admission, Wait},
     policy::Nanos,
     task::{RunFailure, catch_panic},
 };
@@ -121,11 +121,12 @@ impl<S, F> RestartFuture<S, F> {
 /// The life after an exit.
 enum Next {
     /// `at` is when it was, `open` that the next run may begin.
-    GoesOn {
+    GoesOn { at: Option<Nanos>, open: bool },
+    /// `at` is when it was, if nothing has been waited for since.
+    Ends {
+        result: RunResult,
         at: Option<Nanos>,
-        open: bool,
     },
-    Ends(RunResult),
 }
 
 impl<S> Future for RestartFuture<S, S::Future>
@@ -144,7 +145,7 @@ where
         loop {
             if let Some(result) = exited.take() {
                 match after(this.ctx, result, *this.restart) {
-                    Next::Ends(result) => return end(this.state, this.ctx, result, None),
+                    Next::Ends { result, at } => return end(this.state, this.ctx, result, at),
                     Next::GoesOn { at, open } => {
                         now = at;
                         *this.state = match open {
@@ -363,9 +364,13 @@ fn after(ctx: &TaskContext, result: RunResult, restart: RestartType) -> Next {
             open: false,
         };
     };
-    let goes_on = Next::GoesOn {
-        at: Some(exit.at),
-        open: exit.open,
+    let at = Some(exit.at);
+    let goes_on = match exit.gate {
+        Admission::End(_) => Next::Ends { result: Ok(()), at },
+        gate => Next::GoesOn {
+            at,
+            open: gate == Admission::Open,
+        },
     };
     if matches!(
         exit.action,
@@ -380,12 +385,21 @@ fn after(ctx: &TaskContext, result: RunResult, restart: RestartType) -> Next {
             discard(result);
             goes_on
         }
-        RestartAction::Finish => Next::Ends(Ok(())),
-        RestartAction::Fail => Next::Ends(Err(result.err().unwrap_or_else(|| {
-            TaskFailure::new(FailureKind::StartFailed, "completed before it had started").into()
-        }))),
-        RestartAction::GiveUp => Next::Ends(over(FailureKind::GaveUp, ctx, result)),
-        RestartAction::Escalate => Next::Ends(over(FailureKind::IntensityExceeded, ctx, result)),
+        RestartAction::Finish => Next::Ends { result: Ok(()), at },
+        RestartAction::Fail => {
+            let result = Err(result.err().unwrap_or_else(|| {
+                TaskFailure::new(FailureKind::StartFailed, "completed before it had started").into()
+            }));
+            Next::Ends { result, at }
+        }
+        RestartAction::GiveUp => Next::Ends {
+            result: over(FailureKind::GaveUp, ctx, result),
+            at,
+        },
+        RestartAction::Escalate => Next::Ends {
+            result: over(FailureKind::IntensityExceeded, ctx, result),
+            at,
+        },
         RestartAction::Restart { .. }
         | RestartAction::RestartGroup { .. }
         | RestartAction::Quarantine { .. }

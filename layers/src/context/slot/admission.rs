@@ -17,7 +17,8 @@ use crate::{RestartType, StopCause};
 pub(crate) type Wait = Option<Pin<Box<Sleep>>>;
 
 /// Whether a run may begin now.
-pub(super) enum Admission {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
     Open,
     Closed,
     End(StopCause),

@@ -20,8 +20,8 @@ pub(crate) struct Exit {
     pub(crate) at: Nanos,
     /// The life is over.
     pub(crate) ended: bool,
-    /// The next run may begin.
-    pub(crate) open: bool,
+    /// What the gate has for the next run.
+    pub(crate) gate: Admission,
 }
 
 /// The end of a run, the decision, and the end of a life.
@@ -91,7 +91,7 @@ impl Slot {
         }
         control.tell_of_end();
         let ended = control.is_over();
-        let open = matches!(self.admission(&control), Admission::Open);
+        let gate = self.admission(&control);
         let run = self.run_id(&control);
         drop(control);
         if let Some(owner) = owner {
@@ -101,7 +101,7 @@ impl Slot {
             action: decision.action,
             at: now,
             ended,
-            open,
+            gate,
         })
     }
 

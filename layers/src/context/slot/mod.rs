@@ -28,7 +28,7 @@ use tracing::Span;
 
 use super::{ChildSnapshot, ContextSpec, Owner, RunId, Steps};
 use crate::{StopCause, SupervisedLayer, policy::Nanos};
-pub(crate) use admission::Wait;
+pub(crate) use admission::{Admission, Wait};
 use control::{Control, Phase};
 use locked::Locked;
 pub(crate) use look::Look;
