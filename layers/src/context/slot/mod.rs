@@ -41,6 +41,8 @@ pub use watch::Cancelled;
 /// One child's state; see the [module](self).
 pub(crate) struct Slot {
     path: Arc<str>,
+    /// Where in the path its id begins.
+    id: usize,
     instance: u64,
     home: Home,
     /// What its owner has it run under.
@@ -79,6 +81,7 @@ impl Slot {
         };
         let added = spec.added.unwrap_or_else(|| home.origin().elapsed().into());
         Self {
+            id: path.rfind('/').map_or(0, |slash| slash + 1),
             path,
             instance: spec.instance,
             home,
@@ -125,7 +128,7 @@ impl Slot {
     }
 
     pub(crate) fn id(&self) -> &str {
-        self.path.rsplit_once('/').map_or(&self.path, |(_, id)| id)
+        &self.path[self.id..]
     }
 
     pub(crate) fn path(&self) -> &Arc<str> {
