@@ -76,7 +76,8 @@ impl AuditLog {
         let number = kept.number;
         if let Some(queue) = &self.queue {
             let line = self.line(&kept).map_err(|error| (number, error))?;
-            let admitted = queue.admit(line, by.deadline(), tree).await;
+            // In a box: nearly all of the wait is for the file's sake, and most trees have none.
+            let admitted = Box::pin(queue.admit(line, by.deadline(), tree)).await;
             admitted.map_err(|error| (number, error))?;
         }
         self.remember(kept);
@@ -89,7 +90,7 @@ impl AuditLog {
         if let Some(queue) = &self.queue
             && let Ok(line) = self.line(&kept)
         {
-            queue.note(line, by.deadline(), tree).await;
+            Box::pin(queue.note(line, by.deadline(), tree)).await;
         }
         self.remember(kept);
     }

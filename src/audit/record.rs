@@ -133,12 +133,12 @@ pub(crate) enum Entry {
         accepted: u64,
         correlation: u64,
     },
-    Other(AuditEntry),
+    Other(Box<AuditEntry>),
 }
 
 impl From<AuditEntry> for Entry {
     fn from(entry: AuditEntry) -> Self {
-        Self::Other(entry)
+        Self::Other(Box::new(entry))
     }
 }
 
@@ -171,7 +171,7 @@ impl Entry {
                     },
                 }
             }
-            Self::Other(entry) => entry.clone(),
+            Self::Other(entry) => AuditEntry::clone(entry),
         }
     }
 }

@@ -11,24 +11,21 @@ use tracing::{Instrument, Span};
 /// task of its own.
 pub(super) struct CarriedOut<T: 'static> {
     runtime: Handle,
+    /// Whatever it does is part of what it was begun in.
+    begun_in: Span,
     /// None once it is over.
     rest: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
 }
 
 impl<T: 'static> CarriedOut<T> {
-    /// Whatever it does is part of what it was begun in.
-    ///
     /// # Panics
     ///
     /// Outside a Tokio runtime.
-    pub(super) fn new(work: impl Future<Output = T> + Send + 'static) -> Self {
-        let span = Span::current();
+    pub(super) fn new(work: Pin<Box<dyn Future<Output = T> + Send>>) -> Self {
         Self {
             runtime: Handle::current(),
-            rest: Some(match span.is_none() {
-                true => Box::pin(work),
-                false => Box::pin(work.instrument(span)),
-            }),
+            begun_in: Span::current(),
+            rest: Some(work),
         }
     }
 }
@@ -37,12 +34,14 @@ impl<T: 'static> Future for CarriedOut<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        let Some(rest) = &mut self.rest else {
+        let this = &mut *self;
+        let Some(rest) = &mut this.rest else {
             panic!("polled after completion")
         };
+        let _begun_in = this.begun_in.enter();
         let poll = rest.as_mut().poll(cx);
         if poll.is_ready() {
-            self.rest = None;
+            this.rest = None;
         }
         poll
     }
@@ -51,7 +50,9 @@ impl<T: 'static> Future for CarriedOut<T> {
 impl<T: 'static> Drop for CarriedOut<T> {
     fn drop(&mut self) {
         if let Some(rest) = self.rest.take() {
-            self.runtime.spawn(async { drop(rest.await) });
+            let begun_in = std::mem::replace(&mut self.begun_in, Span::none());
+            self.runtime
+                .spawn(async { drop(rest.await) }.instrument(begun_in));
         }
     }
 }

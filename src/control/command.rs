@@ -412,7 +412,7 @@ impl SupervisorHandle {
             drop(permit);
             result
         };
-        CarriedOut::new(work).await
+        CarriedOut::new(Box::pin(work)).await
     }
 }
 

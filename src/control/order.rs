@@ -110,11 +110,12 @@ impl Order {
     }
 
     fn refusal(&self, error: &SupervisorError, accepted: Option<u64>) -> Entry {
-        Entry::Other(AuditEntry::CommandRefused {
+        let refused = AuditEntry::CommandRefused {
             command: AuditedCommand::of(&self.commanded),
             accepted,
             error: error.to_string().into(),
-        })
+        };
+        refused.into()
     }
 
     fn record_refusal(&self, error: &SupervisorError) {

@@ -34,7 +34,7 @@ impl Scope {
             Ok(()) => Ok(child),
             Err(not_started) => {
                 // Whoever came to depend on it meanwhile does so on nobody.
-                self.evict(&child, correlation).await;
+                Box::pin(self.evict(&child, correlation)).await;
                 Err(SupervisorError::StartFailed {
                     path: child.path(),
                     reason: not_started.to_string(),

@@ -68,7 +68,7 @@ impl Scope {
     ) -> bool {
         if child.scope().is_some() {
             // It has longer than the budget to end its own, and those beside it are not to wait so long.
-            let taken_down = self.take_down(child, StopCause::Shutdown);
+            let taken_down = Box::pin(self.take_down(child, StopCause::Shutdown));
             return self.tree().within_budget(taken_down).await.is_some();
         }
         let stopping = self.stopping();
@@ -186,7 +186,7 @@ impl Scope {
         let limit = || self.limit(child, child.gate().drop_at(), since);
         let mut patience = self.tree().deadlines.patience();
         if patience.until(limit, child.over()).await.is_none() {
-            self.abort(child).await;
+            Box::pin(self.abort(child)).await;
         }
         if let Some(scope) = child.scope() {
             // One that was dropped could abort its children, but not see them end.
@@ -196,7 +196,7 @@ impl Scope {
                     child.over().await;
                 }
             };
-            let _ = timeout(self.abort_wait, all_over).await;
+            let _ = Box::pin(timeout(self.abort_wait, all_over)).await;
         }
         self.note_end(child);
     }
