@@ -14,9 +14,9 @@ cargo xtask <command>
 
   demo [ARGS...]       runs the payments example until Ctrl-C; ARGS go to it (--for 10s, --report FILE)
   test                 runs everything that has to pass
-  bench-peers [--quick] [--json FILE]
-                       measures this library against plain tasks, in turn, and prints the medians
-  instructions         counts the instructions of a start and of a restart, and says what has changed
+  bench-peers [--quick] [--rounds N] [--json FILE]
+                       measures this library, its peers and plain tasks, in turn, and prints the medians
+  instructions         counts the instructions of a start, a life and a restart, and says what has changed
   generate [--check]   writes the generated files, or says which are stale
 ";
 

@@ -73,14 +73,43 @@ type Key = (&'static str, usize, String);
 /// All figures of all programs.
 type Measured = BTreeMap<Key, BTreeMap<&'static str, Vec<f64>>>;
 
+/// What the command line asks for.
+#[derive(Default)]
+struct Wanted<'a> {
+    quick: bool,
+    rounds: Option<usize>,
+    json: Option<&'a str>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(arguments: &[&'a str]) -> Result<Self, String> {
+        let (mut wanted, mut arguments) = (Self::default(), arguments.iter().copied());
+        while let Some(argument) = arguments.next() {
+            match argument {
+                "--quick" => wanted.quick = true,
+                "--rounds" => {
+                    let rounds = arguments.next().and_then(|rounds| rounds.parse().ok());
+                    wanted.rounds = Some(
+                        rounds
+                            .filter(|&rounds| rounds > 0)
+                            .ok_or("--rounds needs a number")?,
+                    );
+                }
+                "--json" => wanted.json = Some(arguments.next().ok_or("--json needs a file")?),
+                _ => return Err(format!("bench-peers knows no {argument}")),
+            }
+        }
+        Ok(wanted)
+    }
+}
+
 /// Measures everything, in turn, several times, and prints the medians.
 pub(crate) fn bench(arguments: &[&str]) -> Outcome {
-    let quick = arguments.contains(&"--quick");
-    let json = match arguments.iter().position(|argument| *argument == "--json") {
-        Some(at) => Some(arguments.get(at + 1).ok_or("--json needs a file")?),
-        None => None,
+    let wanted = Wanted::of(arguments)?;
+    let (rounds, largest) = match wanted.quick {
+        true => (wanted.rounds.unwrap_or(1), 10_000),
+        false => (wanted.rounds.unwrap_or(5), usize::MAX),
     };
-    let (rounds, largest) = if quick { (1, 10_000) } else { (5, usize::MAX) };
     let mut programs = PEERS
         .into_iter()
         .map(|(name, package)| Program::rust(name, package))
@@ -137,7 +166,7 @@ pub(crate) fn bench(arguments: &[&str]) -> Outcome {
         }
     }
     print(&measured);
-    if let Some(file) = json {
+    if let Some(file) = wanted.json {
         let rows: Vec<_> = measured
             .iter()
             .map(|((operation, size, name), values)| {
