@@ -226,6 +226,28 @@ async fn a_tree_without_factories_says_that_it_has_none() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_factory_that_panics_refuses_its_declaration_and_harms_nobody() {
+    let factories = Factories::new().worker("bad", |(): ()| {
+        std::panic::resume_unwind(Box::new("not built today"));
+        #[expect(unreachable_code, reason = "it says what the factory would make")]
+        idle
+    });
+    let board = Switchboard::new();
+    let tree = SupervisorSpec::one_for_one("t").child(board.child("a"));
+    let handle = start(tree.factories(&factories)).await;
+    let declaration = serde_json::json!({"name": "b", "factory": "bad"});
+    let error = within(handle.add_child("/", declaration, &by())).await;
+    let error = error.unwrap_err();
+    assert!(matches!(error, SupervisorError::InvalidDeclaration { .. }));
+    assert!(error.to_string().contains("not built today"), "{error}");
+    within(handle.add_child("/", board.child("b"), &by()))
+        .await
+        .unwrap();
+    assert_eq!(board.log(), ["+a1", "+b1"]);
+    assert!(shut_down(&handle).await.clean);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deep_addition_is_given_the_time_of_all_its_levels_to_end() {
     let mut deep = SupervisorSpec::one_for_one("s").child(
         ChildSpec::worker("deaf", |_: TaskContext| std::future::pending::<()>()).grace(ms(100)),

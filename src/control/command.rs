@@ -47,13 +47,14 @@ impl SupervisorHandle {
                     })
             })
         };
+        let added_at = path.clone();
         self.command(
             "add_child",
             path,
             by,
             scope,
             |scope, correlation| async move {
-                let added = scope.add(child, correlation).await?;
+                let added = scope.add(child, added_at, correlation).await?;
                 Ok((added.gate().clone(), Change::Done))
             },
         )
@@ -332,20 +333,10 @@ impl SupervisorHandle {
 
     fn target(&self, path: &SupervisorPath) -> Result<Target, SupervisorError> {
         let child = self.find(path)?;
-        let parent = match path.parent() {
-            Some(parent) if !parent.is_root() => {
-                let parent = self.find(&parent)?;
-                parent
-                    .scope()
-                    .cloned()
-                    .ok_or(SupervisorError::NotASupervisor { path: path.clone() })?
-            }
-            _ => self.scope().clone(),
-        };
-        Ok(Target {
-            scope: parent,
-            child,
-        })
+        let scope = child.under();
+        // It may be gone since.
+        let scope = scope.ok_or_else(|| self.unknown(path))?;
+        Ok(Target { scope, child })
     }
 
     /// A command on one child.

@@ -211,11 +211,10 @@ impl SupervisorHandle {
     pub fn child_status(&self, path: impl AsRef<str>) -> Result<ChildStatus, SupervisorError> {
         match path.as_ref().trim_matches('/') {
             "" => Ok(self.shared.root.gate.status()),
-            path => self.scope().status(path).ok_or_else(|| {
-                let path = SupervisorPath::from(path);
-                let nearest = self.nearest(&path);
-                SupervisorError::UnknownPath { path, nearest }
-            }),
+            path => {
+                let status = self.scope().status(path);
+                status.ok_or_else(|| self.unknown(&path.into()))
+            }
         }
     }
 
@@ -372,12 +371,14 @@ impl SupervisorHandle {
     }
 
     pub(super) fn find(&self, path: &SupervisorPath) -> Result<Arc<Child>, SupervisorError> {
-        self.scope()
-            .find(path)
-            .ok_or_else(|| SupervisorError::UnknownPath {
-                path: path.clone(),
-                nearest: self.nearest(path),
-            })
+        self.scope().find(path).ok_or_else(|| self.unknown(path))
+    }
+
+    pub(super) fn unknown(&self, path: &SupervisorPath) -> SupervisorError {
+        SupervisorError::UnknownPath {
+            path: path.clone(),
+            nearest: self.nearest(path),
+        }
     }
 
     fn nearest(&self, path: &SupervisorPath) -> Option<SupervisorPath> {

@@ -130,10 +130,9 @@ pub(super) struct Place<'a> {
 }
 
 impl Child {
-    pub(super) fn worker(spec: ChildSpec, place: &Place<'_>) -> Arc<Self> {
-        let path = place.core.path.child(&spec.id);
+    pub(super) fn worker(spec: ChildSpec, path: &SupervisorPath, place: &Place<'_>) -> Arc<Self> {
         let (as_child, kind) = AsChild::of_worker(spec);
-        Self::new(&path, kind, as_child, place)
+        Self::new(path, kind, as_child, place)
     }
 
     pub(super) fn supervisor(scope: Arc<Scope>, as_child: AsChild, place: &Place<'_>) -> Arc<Self> {
@@ -211,6 +210,11 @@ impl Child {
             Some(core) => core,
             None => unreachable!("a child of a tree is a supervisor's"),
         }
+    }
+
+    /// That one, if it is there still.
+    pub(crate) fn under(&self) -> Option<Arc<Scope>> {
+        self.core().scope.get().and_then(Weak::upgrade)
     }
 
     pub(crate) fn scope(&self) -> Option<&Arc<Scope>> {
@@ -325,8 +329,8 @@ impl Child {
 
     /// Is taken out, if the supervisor is there still.
     pub(super) fn forget(self: &Arc<Self>) {
-        if let Some(scope) = self.core().scope.get().and_then(Weak::upgrade) {
-            scope.forget(self);
+        if let Some(supervisor) = self.under() {
+            supervisor.forget(self);
         }
     }
 

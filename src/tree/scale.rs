@@ -71,18 +71,14 @@ impl Scope {
     ) -> Result<(), SupervisorError> {
         let mut added = Vec::new();
         for index in indices {
-            let made = of
-                .replica(index)
-                .map_err(|reason| SupervisorError::StartFailed {
-                    path: self.path().child(&index.to_string()),
-                    reason,
-                });
-            let started = match made {
+            let path = self.path().child(&index.to_string());
+            let started = match of.replica(index) {
                 Ok(replica) => {
                     let replica = Member::Child(replica);
-                    self.add_member(replica, Coming::Replica, correlation).await
+                    self.add_member(replica, path, Coming::Replica, correlation)
+                        .await
                 }
-                Err(error) => Err(error),
+                Err(reason) => Err(SupervisorError::StartFailed { path, reason }),
             };
             match started {
                 Ok(replica) => added.push(replica),

@@ -106,7 +106,8 @@ impl Scope {
                 level: Some(level),
                 added,
             };
-            built.push(place.child(member, declare.as_ref())?);
+            let path = path.child(member.id());
+            built.push(place.child(member, path, declare.as_ref())?);
         }
         let children = Children::of(built);
         let depth = u32::try_from(path.segments().count()).unwrap_or(u32::MAX);
@@ -236,10 +237,11 @@ impl Scope {
         })
     }
 
-    /// Adds a member after all others; the caller starts it.
+    /// Adds a member, which is to stand at a path, after all others; the caller starts it.
     pub(super) fn insert(
         self: &Arc<Self>,
         member: Member,
+        path: SupervisorPath,
         coming: Coming,
         correlation: u64,
     ) -> Result<Arc<Child>, SupervisorError> {
@@ -275,9 +277,7 @@ impl Scope {
             return Err(self.not_dynamic(format!("its child_limit of {limit} is reached")));
         }
         if children.by_name.contains(member.id()) {
-            return Err(SupervisorError::DuplicateId {
-                path: self.path().child(member.id()),
-            });
+            return Err(SupervisorError::DuplicateId { path });
         }
         for on in member.depends_on() {
             let reason = match children.by_name(on) {
@@ -292,12 +292,12 @@ impl Scope {
                 Some(_) => continue,
             };
             return Err(SupervisorError::InvalidDependency {
-                path: self.path().child(member.id()),
+                path,
                 on: on.clone(),
                 reason,
             });
         }
-        let child = place.child(member, self.declare.as_ref())?;
+        let child = place.child(member, path, self.declare.as_ref())?;
         child.gate().correlate(correlation);
         children.insert(child.clone());
         self.announce(&child, TreeEvent::ChildAdded, added);
@@ -408,12 +408,12 @@ impl Place<'_> {
     fn child(
         &self,
         member: Member,
+        path: SupervisorPath,
         declare: Option<&Arc<dyn Declare>>,
     ) -> Result<Arc<Child>, SupervisorError> {
         Ok(match member {
-            Member::Child(child) => Child::worker(child, self),
+            Member::Child(child) => Child::worker(child, &path, self),
             Member::Supervisor(supervisor) => {
-                let path = self.core.path.child(&supervisor.id);
                 let as_child = AsChild::of(&supervisor);
                 let scope = Scope::build(*supervisor, &path, &self.core.tree, declare)?;
                 Child::supervisor(scope, as_child, self)
