@@ -122,8 +122,8 @@ impl ShutdownPipelineReport {
     /// How many children took it in each way.
     pub fn counts(&self) -> BTreeMap<ChildShutdownStatus, usize> {
         let mut counts = BTreeMap::new();
-        for child in &*self.children {
-            *counts.entry(child.status).or_default() += 1;
+        for alike in self.children.chunk_by(|a, b| a.status == b.status) {
+            *counts.entry(alike[0].status).or_default() += alike.len();
         }
         counts
     }
