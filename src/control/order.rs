@@ -60,7 +60,7 @@ impl Order {
                 }
             }
         };
-        let correlation = self.tree.accepted_order(&self.commanded, at);
+        let correlation = self.tree.accepted(&self.commanded, at);
         Ok(Accepted {
             number,
             correlation,
@@ -106,7 +106,7 @@ impl Order {
             metrics::command_ended(self.commanded.command, ended);
         }
         self.tree
-            .completed_order(&self.commanded, at, accepted.correlation);
+            .completed(&self.commanded, at, accepted.correlation);
     }
 
     fn refusal(&self, error: &SupervisorError, accepted: Option<u64>) -> Entry {

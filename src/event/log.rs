@@ -11,7 +11,7 @@ pub(crate) fn log_command(commanded: &Commanded) {
         command, path, by, ..
     } = commanded;
     let (requested_by, reason) = (by.requested_by(), by.reason());
-    info!(target: TARGET, path = path.as_str(), command, requested_by, reason, "command");
+    info!(target: TARGET, path = path.as_str(), %command, %requested_by, %reason, "command");
 }
 
 /// What of the journal a person reads in the program's log: who gave up, what restarts together, who
@@ -31,11 +31,6 @@ pub(crate) fn log(path: &str, event: &TreeEvent) {
             delay,
             ..
         } => warn!(target: TARGET, path, %failed, members, ?delay, "group restart"),
-        TreeEvent::CommandAccepted {
-            command,
-            requested_by,
-            reason,
-        } => info!(target: TARGET, path, %command, %requested_by, %reason, "command"),
         TreeEvent::CommandRefused {
             command,
             requested_by,

@@ -91,8 +91,8 @@ pub(crate) struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// Of no run.
-    pub(crate) fn of_supervisor(path: &'a SupervisorPath) -> Self {
+    /// What stands there, and no run of it.
+    pub(crate) fn of_path(path: &'a SupervisorPath) -> Self {
         Self {
             path: path.as_shared(),
             instance: 0,

@@ -333,7 +333,11 @@ fn reconcile(scope: &Arc<Scope>, began: Instant) -> ShutdownResult {
     let (root, correlation) = (SupervisorPath::root(), tree.correlation());
     if correlation != 0 {
         let words: Arc<str> = result.to_string().into();
-        tree.completed(&Tree::SHUTDOWN.into(), &root, words.clone(), correlation);
+        let completed = TreeEvent::CommandCompleted {
+            command: Tree::SHUTDOWN.into(),
+            outcome: words.clone(),
+        };
+        tree.record(&root, completed, correlation);
         if tree.counted {
             metrics::command_ended(Tree::SHUTDOWN, "completed");
         }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Child, deadlines::Deadlines};
 use crate::{
-    audit::{AuditEntry, AuditLog, AuditedCommand},
+    audit::{AuditEntry, AuditLog, AuditedCommand, Entry},
     commanded::Commanded,
     control::Change,
     event::{Command, Lag, Origin, Ring, TreeEvent, log, log_command},
@@ -143,11 +143,10 @@ impl Tree {
         *lock(&self.asked_at) = Some(Instant::now());
         self.limit(after(Instant::now(), self.total_timeout));
         if let Some(by) = by {
-            let (root, command) = (SupervisorPath::root(), Self::SHUTDOWN.into());
-            self.tell_audit(|| AuditEntry::CommandAccepted {
-                command: AuditedCommand::new(&command, &root, by),
-            });
-            let correlation = self.accepted(&command, &root, by);
+            let root = SupervisorPath::root();
+            let commanded = Arc::new(Commanded::new(Self::SHUTDOWN, root, by.clone()));
+            self.tell_audit(|| Entry::Accepted(commanded.clone()));
+            let correlation = self.accepted(&commanded, self.journal.now());
             self.correlation.store(correlation, Ordering::Release);
         }
         self.record_stage(ShutdownStage::RequestStop);
@@ -157,7 +156,7 @@ impl Tree {
     }
 
     /// Tells the audit, if there is one, and waits for nothing.
-    pub(super) fn tell_audit(&self, entry: impl FnOnce() -> AuditEntry) {
+    pub(super) fn tell_audit<T: Into<Entry>>(&self, entry: impl FnOnce() -> T) {
         if let Some(audit) = &self.audit {
             audit.tell(entry().into(), self.journal.now());
         }
@@ -402,46 +401,15 @@ impl Tree {
         self.journal.append(origin, at, event, correlation).sequence
     }
 
-    /// Records that a command came in; its sequence ties the consequences to it.
-    pub(crate) fn accepted(
-        &self,
-        command: &Arc<str>,
-        path: &SupervisorPath,
-        by: &CommandMeta,
-    ) -> u64 {
-        let (requested_by, reason) = by.shared();
-        let event = TreeEvent::CommandAccepted {
-            command: command.clone(),
-            requested_by,
-            reason,
-        };
-        self.record(path, event, 0)
-    }
-
-    /// Records what came of a command.
-    pub(crate) fn completed(
-        &self,
-        command: &Arc<str>,
-        path: &SupervisorPath,
-        outcome: Arc<str>,
-        correlation: u64,
-    ) {
-        let event = TreeEvent::CommandCompleted {
-            command: command.clone(),
-            outcome,
-        };
-        self.record(path, event, correlation);
-    }
-
     /// Records that a command is about to be carried out; its sequence ties the consequences to it.
-    pub(crate) fn accepted_order(&self, commanded: &Arc<Commanded>, at: Nanos) -> u64 {
+    pub(crate) fn accepted(&self, commanded: &Arc<Commanded>, at: Nanos) -> u64 {
         log_command(commanded);
         let command = Command::Accepted(commanded.clone());
         self.record_order(commanded, command, at, 0)
     }
 
     /// Records what came of it.
-    pub(crate) fn completed_order(&self, commanded: &Arc<Commanded>, at: Nanos, correlation: u64) {
+    pub(crate) fn completed(&self, commanded: &Arc<Commanded>, at: Nanos, correlation: u64) {
         let command = Command::Completed(commanded.clone());
         self.record_order(commanded, command, at, correlation);
     }
@@ -453,7 +421,7 @@ impl Tree {
         at: Nanos,
         correlation: u64,
     ) -> u64 {
-        let origin = Origin::of_supervisor(&commanded.path);
+        let origin = Origin::of_path(&commanded.path);
         self.journal
             .append(origin, at, command, correlation)
             .sequence
@@ -465,7 +433,7 @@ impl Tree {
         if self.counted {
             metrics::count(path.as_str(), &event);
         }
-        let origin = Origin::of_supervisor(path);
+        let origin = Origin::of_path(path);
         self.journal
             .append(origin, self.journal.now(), event, correlation)
             .sequence
