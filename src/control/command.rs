@@ -47,14 +47,13 @@ impl SupervisorHandle {
                     })
             })
         };
-        let added_at = path.clone();
         self.command(
             "add_child",
             path,
             by,
             scope,
             |scope, correlation| async move {
-                let added = scope.add(child, added_at, correlation).await?;
+                let added = scope.add(child, correlation).await?;
                 Ok((added.gate().clone(), Change::Done))
             },
         )

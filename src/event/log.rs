@@ -5,7 +5,7 @@ use crate::commanded::Commanded;
 
 const TARGET: &str = "rust_supervisor";
 
-/// The same of a command that is about to be carried out.
+/// The same as [`log`] of a command that is about to be carried out.
 pub(crate) fn log_command(commanded: &Commanded) {
     let Commanded {
         command, path, by, ..

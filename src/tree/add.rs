@@ -5,34 +5,30 @@ use supervisor_layers::StopCause;
 use super::{Child, Scope, scope::Coming};
 use crate::{
     SupervisorError,
-    spec::{Member, New, NewChild, SupervisorPath},
+    spec::{Member, New, NewChild},
 };
 
 impl Scope {
-    /// Adds a child, which is to stand at a path, and waits until it has started. One that does not start is taken
-    /// out again.
+    /// Adds a child and waits until it has started. One that does not start is taken out again.
     pub(crate) async fn add(
         self: &Arc<Self>,
         new: NewChild,
-        path: SupervisorPath,
         correlation: u64,
     ) -> Result<Arc<Child>, SupervisorError> {
         let member = match new.0 {
             New::Typed(member) => *member,
             New::Declared(declaration) => self.declared(&declaration)?,
         };
-        self.add_member(member, path, Coming::Added, correlation)
-            .await
+        self.add_member(member, Coming::Added, correlation).await
     }
 
     pub(super) async fn add_member(
         self: &Arc<Self>,
         member: Member,
-        path: SupervisorPath,
         coming: Coming,
         correlation: u64,
     ) -> Result<Arc<Child>, SupervisorError> {
-        let child = self.insert(member, path, coming, correlation)?;
+        let child = self.insert(member, coming, correlation)?;
         self.launch_first(&child);
         match self.first_start(&child).await {
             Ok(()) => Ok(child),

@@ -41,8 +41,6 @@ pub(crate) struct Child {
     /// As [`Asked`] has it in a word; 0 before.
     asked: AtomicU64,
     accounted: AtomicBool,
-    /// Its task, its last one, left nothing alive.
-    left_nothing: AtomicBool,
     /// Up to which run its group has restarted with it.
     regrouped: AtomicU64,
 }
@@ -181,7 +179,6 @@ impl Child {
             leaving: AtomicBool::new(false),
             asked: AtomicU64::new(0),
             accounted: AtomicBool::new(false),
-            left_nothing: AtomicBool::new(false),
             regrouped: AtomicU64::new(0),
         })
     }
@@ -306,7 +303,6 @@ impl Child {
         self.begun.store(true, Ordering::Relaxed);
         self.asked.store(0, Ordering::Release);
         self.aborted.store(false, Ordering::Release);
-        self.left_nothing.store(false, Ordering::Release);
         self.over.store(false, Ordering::Release);
     }
 
@@ -382,12 +378,7 @@ impl Child {
 
     /// Whether nothing of it is alive: neither its task nor what a run of it started.
     pub(crate) fn is_gone(&self) -> bool {
-        self.is_over() && (self.left_nothing.load(Ordering::Acquire) || !self.gate().has_helpers())
-    }
-
-    /// Nothing of it is alive once its task is over.
-    pub(super) fn leaves_nothing(&self) {
-        self.left_nothing.store(true, Ordering::Release);
+        self.is_over() && !self.gate().has_helpers()
     }
 
     /// Since when its end is asked for, if it is.

@@ -86,11 +86,10 @@ mod tests {
     #[tokio::test]
     async fn is_polled_when_it_was_woken_and_at_no_other_time() {
         let (notify, polls) = (Arc::new(Notify::new()), Cell::new(0));
-        let news = pin!(async {
+        let mut news = pin!(async {
             notify.notified().await;
             notify.notified().await;
         });
-        let mut news = news;
         let mut quiet = Quiet::new(poll_fn(|cx| {
             polls.set(polls.get() + 1);
             news.as_mut().poll(cx)

@@ -71,14 +71,15 @@ impl Scope {
     ) -> Result<(), SupervisorError> {
         let mut added = Vec::new();
         for index in indices {
-            let path = self.path().child(&index.to_string());
             let started = match of.replica(index) {
                 Ok(replica) => {
                     let replica = Member::Child(replica);
-                    self.add_member(replica, path, Coming::Replica, correlation)
-                        .await
+                    self.add_member(replica, Coming::Replica, correlation).await
                 }
-                Err(reason) => Err(SupervisorError::StartFailed { path, reason }),
+                Err(reason) => Err(SupervisorError::StartFailed {
+                    path: self.path().child(&index.to_string()),
+                    reason,
+                }),
             };
             match started {
                 Ok(replica) => added.push(replica),

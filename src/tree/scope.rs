@@ -10,9 +10,7 @@ use std::{
     time::Duration,
 };
 
-use supervisor_layers::{
-    ChildStatus, Gate, StopCause, context::StopRequest, policy::Nanos, task::catch_panic,
-};
+use supervisor_layers::{ChildStatus, Gate, StopCause, context::StopRequest, task::catch_panic};
 
 use super::{
     Child, Tree,
@@ -237,11 +235,10 @@ impl Scope {
         })
     }
 
-    /// Adds a member, which is to stand at a path, after all others; the caller starts it.
+    /// Adds a member after all others; the caller starts it.
     pub(super) fn insert(
         self: &Arc<Self>,
         member: Member,
-        path: SupervisorPath,
         coming: Coming,
         correlation: u64,
     ) -> Result<Arc<Child>, SupervisorError> {
@@ -249,6 +246,7 @@ impl Scope {
             parent: self.path().clone(),
             source,
         })?;
+        let path = self.path().child(member.id());
         let added = self.tree().journal.now();
         let place = Place {
             core: &self.core,
@@ -300,7 +298,7 @@ impl Scope {
         let child = place.child(member, path, self.declare.as_ref())?;
         child.gate().correlate(correlation);
         children.insert(child.clone());
-        self.announce(&child, TreeEvent::ChildAdded, added);
+        self.tree().announce(&child, TreeEvent::ChildAdded, added);
         Ok(child)
     }
 
@@ -378,7 +376,8 @@ impl Scope {
         {
             let mut children = lock(&self.children);
             if children.remove(child) {
-                self.announce(child, TreeEvent::Removed, self.tree().journal.now());
+                let tree = self.tree();
+                tree.announce(child, TreeEvent::Removed, tree.journal.now());
             }
         }
         // Those below may never have had a life of their supervisor: who waits for one waits no longer.
@@ -397,10 +396,6 @@ impl Scope {
         for child in dynamic {
             self.dismiss(&child);
         }
-    }
-
-    pub(super) fn announce(&self, child: &Child, event: TreeEvent, at: Nanos) {
-        self.tree().announce(child, event, at);
     }
 }
 

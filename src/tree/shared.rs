@@ -309,11 +309,7 @@ impl Tree {
             .filter(|&ended| over && asked.is_some_and(|asked| asked.at <= Duration::from(ended)));
         let at = ended.unwrap_or_else(|| self.journal.now());
         let asked = asked.unwrap_or_else(|| child.asked(at.into()));
-        let gone = over && !last.has_helpers;
-        if gone {
-            child.leaves_nothing();
-        }
-        let status = if !gone {
+        let status = if !over || last.has_helpers {
             ChildShutdownStatus::AbortFailed
         } else if !asked.was_alive {
             ChildShutdownStatus::AlreadyExited

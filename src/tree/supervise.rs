@@ -85,9 +85,10 @@ async fn begin(
     scope.core.acts_because(ctx.gate().correlation());
     scope.set_live(true);
     if first {
-        let now = scope.tree().journal.now();
+        let tree = scope.tree();
+        let now = tree.journal.now();
         for child in scope.children() {
-            scope.announce(&child, TreeEvent::ChildAdded, now);
+            tree.announce(&child, TreeEvent::ChildAdded, now);
         }
     } else {
         scope.drop_dynamic();

@@ -365,8 +365,9 @@ fn after(ctx: &TaskContext, result: RunResult, restart: RestartType) -> Next {
         };
     };
     let at = Some(exit.at);
-    let goes_on = match exit.gate {
-        Admission::End(_) => Next::Ends { result: Ok(()), at },
+    let ends = |result| Next::Ends { result, at };
+    let next = match exit.gate {
+        Admission::End(_) => ends(Ok(())),
         gate => Next::GoesOn {
             at,
             open: gate == Admission::Open,
@@ -383,29 +384,20 @@ fn after(ctx: &TaskContext, result: RunResult, restart: RestartType) -> Next {
         // A restart by hand may have come while the helpers ended.
         _ if !exit.ended => {
             discard(result);
-            goes_on
+            next
         }
-        RestartAction::Finish => Next::Ends { result: Ok(()), at },
-        RestartAction::Fail => {
-            let result = Err(result.err().unwrap_or_else(|| {
-                TaskFailure::new(FailureKind::StartFailed, "completed before it had started").into()
-            }));
-            Next::Ends { result, at }
-        }
-        RestartAction::GiveUp => Next::Ends {
-            result: over(FailureKind::GaveUp, ctx, result),
-            at,
-        },
-        RestartAction::Escalate => Next::Ends {
-            result: over(FailureKind::IntensityExceeded, ctx, result),
-            at,
-        },
+        RestartAction::Finish => ends(Ok(())),
+        RestartAction::Fail => ends(Err(result.err().unwrap_or_else(|| {
+            TaskFailure::new(FailureKind::StartFailed, "completed before it had started").into()
+        }))),
+        RestartAction::GiveUp => ends(over(FailureKind::GaveUp, ctx, result)),
+        RestartAction::Escalate => ends(over(FailureKind::IntensityExceeded, ctx, result)),
         RestartAction::Restart { .. }
         | RestartAction::RestartGroup { .. }
         | RestartAction::Quarantine { .. }
         | RestartAction::Stop { .. } => {
             discard(result);
-            goes_on
+            next
         }
     }
 }
