@@ -11,7 +11,7 @@ use crate::{
 impl Scope {
     /// Adds a child and waits until it has started. One that does not start is taken out again.
     pub(crate) async fn add(
-        self: &Arc<Self>,
+        &self,
         new: NewChild,
         correlation: u64,
     ) -> Result<Arc<Child>, SupervisorError> {
@@ -23,7 +23,7 @@ impl Scope {
     }
 
     pub(super) async fn add_member(
-        self: &Arc<Self>,
+        &self,
         member: Member,
         coming: Coming,
         correlation: u64,
@@ -50,7 +50,7 @@ impl Scope {
     ///
     /// Siblings that depend on it; nothing has changed then.
     pub(crate) async fn remove(
-        self: &Arc<Self>,
+        &self,
         child: &Arc<Child>,
         correlation: u64,
     ) -> Result<bool, SupervisorError> {
@@ -63,7 +63,7 @@ impl Scope {
         Ok(first)
     }
 
-    pub(super) async fn evict(self: &Arc<Self>, child: &Arc<Child>, correlation: u64) {
+    pub(super) async fn evict(&self, child: &Arc<Child>, correlation: u64) {
         child.gate().correlate(correlation);
         self.take_down(child, StopCause::Removal).await;
         self.dismiss(child);
@@ -71,7 +71,7 @@ impl Scope {
 
     /// Gives a child a task again whose last one was aborted. One that has not had any yet is started in
     /// its turn. `false`: neither, as its supervisor is down, or the tree shuts down.
-    pub(crate) fn revive(self: &Arc<Self>, child: &Arc<Child>) -> bool {
+    pub(crate) fn revive(&self, child: &Arc<Child>) -> bool {
         let begun = child.has_had_task();
         let launched = self.launch(child, |gate| {
             begun && !self.tree().is_closing() && gate.restart().is_some()

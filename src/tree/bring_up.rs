@@ -36,7 +36,7 @@ impl Scope {
     /// Starts all children for the first time, level by level, and does not retry. A child whose start is
     /// not waited for is looked after before the next level that has one whose is, or that depends on
     /// others.
-    pub(super) async fn bring_up_first(self: &Arc<Self>) -> Result<(), TaskFailure> {
+    pub(super) async fn bring_up_first(&self) -> Result<(), TaskFailure> {
         let members = self.children();
         let mut unseen: Vec<&Arc<Child>> = Vec::with_capacity(members.len());
         for level in members.chunk_by(|a, b| a.level == b.level) {
@@ -60,7 +60,7 @@ impl Scope {
         self.have_started(unseen).await
     }
 
-    pub(super) fn launch_first(self: &Arc<Self>, child: &Arc<Child>) {
+    pub(super) fn launch_first(&self, child: &Arc<Child>) {
         self.launch(child, |gate| {
             gate.reopen(true);
             true
@@ -280,7 +280,7 @@ impl Scope {
 
     /// Starts children that wait for their group, each when the one before has started. Does not go on
     /// past one that did not: its notice says what follows, unless somebody takes it out meanwhile.
-    async fn start_in_order(self: &Arc<Self>, members: &[Arc<Child>], delay: Duration) {
+    async fn start_in_order(&self, members: &[Arc<Child>], delay: Duration) {
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }

@@ -22,7 +22,7 @@ impl Scope {
     }
 
     /// Starts those that waited for a sibling which has started now, or is down for good.
-    pub(super) fn start_dependants(self: &Arc<Self>) {
+    pub(super) fn start_dependants(&self) {
         if !self.has_dependencies() {
             return;
         }

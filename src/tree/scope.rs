@@ -237,7 +237,7 @@ impl Scope {
 
     /// Adds a member after all others; the caller starts it.
     pub(super) fn insert(
-        self: &Arc<Self>,
+        &self,
         member: Member,
         coming: Coming,
         correlation: u64,
@@ -311,11 +311,7 @@ impl Scope {
 
     /// Gives a child a task, if it has none and `admit` has its gate let it run. `false`: it did not, or
     /// there is no such child any more, or no life of the supervisor.
-    pub(super) fn launch(
-        self: &Arc<Self>,
-        child: &Arc<Child>,
-        admit: impl FnOnce(&Gate) -> bool,
-    ) -> bool {
+    pub(super) fn launch(&self, child: &Arc<Child>, admit: impl FnOnce(&Gate) -> bool) -> bool {
         // With the children locked, so that nobody else does the same, and whoever ends them all or takes
         // this one out comes before or after.
         let children = lock(&self.children);

@@ -61,11 +61,7 @@ impl Scope {
     }
 
     /// Ends one child of several; `false`: the budget is spent, and it may not have ended.
-    async fn take_down_in_turn(
-        self: &Arc<Self>,
-        child: &Arc<Child>,
-        patience: &mut Patience<'_>,
-    ) -> bool {
+    async fn take_down_in_turn(&self, child: &Arc<Child>, patience: &mut Patience<'_>) -> bool {
         if child.scope().is_some() {
             // It has longer than the budget to end its own, and those beside it are not to wait so long.
             let taken_down = Box::pin(self.take_down(child, StopCause::Shutdown));
@@ -165,7 +161,7 @@ impl Scope {
     }
 
     /// Ends one child for good and notes how it took it.
-    pub(super) async fn take_down(self: &Arc<Self>, child: &Arc<Child>, cause: StopCause) {
+    pub(super) async fn take_down(&self, child: &Arc<Child>, cause: StopCause) {
         let stopping = self.stopping();
         self.ask(child, cause, &stopping);
         self.await_end(child, stopping.at).await;
