@@ -12,36 +12,48 @@ use super::{
 pub(super) struct Records {
     records: VecDeque<Record>,
     /// What those have to say that are told, in the same order.
-    told: VecDeque<Told>,
-    /// The number of the first of these; it wraps.
-    first_told: u32,
+    told: Numbered<Told>,
+    /// Whose they are: those in a row that are of one are so of one entry here.
+    whose: Numbered<Whose>,
 }
 
 /// One append.
+#[derive(Clone, Copy)]
 pub(super) struct Record {
     /// Of its first event.
     pub(super) sequence: u64,
     pub(super) uptime: Nanos,
-    pub(super) path: Arc<str>,
-    pub(super) instance: u64,
     pub(super) generation: u64,
     pub(super) correlation: u64,
     pub(super) attempt: u32,
-    /// How many events it stands for.
-    count: u8,
+    /// Under this number.
+    whose: u32,
     what: What,
 }
 
+pub(super) struct Whose {
+    pub(super) path: Arc<str>,
+    pub(super) instance: u64,
+}
+
+#[derive(Clone, Copy)]
 enum What {
     Plain(Plain),
-    /// Told under this number.
-    Told(u32),
+    /// Told under this number, as so many events.
+    Told {
+        number: u32,
+        count: u8,
+    },
 }
 
 impl Record {
     /// The sequence after its last event.
     fn end(&self) -> u64 {
-        self.sequence + u64::from(self.count)
+        let count = match self.what {
+            What::Plain(_) => 1,
+            What::Told { count, .. } => count,
+        };
+        self.sequence + u64::from(count)
     }
 }
 
@@ -51,53 +63,65 @@ impl Records {
         &mut self,
         sequence: u64,
         uptime: Nanos,
-        path: Arc<str>,
         origin: Origin<'_>,
         correlation: u64,
         entry: Entry<'_>,
     ) {
         make_room(&mut self.records);
-        let count = entry.count();
+        let whose = self.name(&origin);
         let what = self.tell(entry);
         self.records.push_back(Record {
             sequence,
             uptime,
-            path,
-            instance: origin.instance,
             generation: origin.generation,
             correlation,
             attempt: origin.attempt,
-            count,
+            whose,
             what,
         });
     }
 
+    /// A count of a path is a place where threads meet, and one that few have used lately.
+    fn name(&mut self, origin: &Origin<'_>) -> u32 {
+        match self.whose.last() {
+            Some((number, last))
+                if last.instance == origin.instance && Arc::ptr_eq(&last.path, origin.path) =>
+            {
+                number
+            }
+            _ => self.whose.push(Whose {
+                path: origin.path.clone(),
+                instance: origin.instance,
+            }),
+        }
+    }
+
     fn tell(&mut self, entry: Entry<'_>) -> What {
+        let count = entry.count();
         let told = match entry {
             Entry::Plain(plain) => return What::Plain(plain),
             Entry::End(end) => Told::End(end.clone()),
             Entry::Command(command) => Told::Command(command),
             Entry::Other(kind) => Told::Other(kind),
         };
-        make_room(&mut self.told);
-        self.told.push_back(told);
-        // There are never so many that the number could not tell them apart.
-        What::Told(self.first_told.wrapping_add(self.told.len() as u32 - 1))
+        let number = self.told.push(told);
+        What::Told { number, count }
     }
 
     /// Takes out the oldest record, if all of it is older than `first`.
     #[inline]
     pub(super) fn forget(&mut self, first: u64) -> bool {
-        if self
-            .records
-            .front()
-            .is_none_or(|oldest| oldest.end() > first)
-        {
+        let oldest = self.records.front().copied();
+        let Some(oldest) = oldest.filter(|oldest| oldest.end() <= first) else {
             return false;
+        };
+        self.records.pop_front();
+        if let What::Told { .. } = oldest.what {
+            self.told.forget();
         }
-        if let Some(What::Told(_)) = self.records.pop_front().map(|record| record.what) {
-            self.first_told = self.first_told.wrapping_add(1);
-            drop(self.told.pop_front());
+        let next = self.records.front();
+        if next.is_none_or(|next| next.whose != oldest.whose) {
+            self.whose.forget();
         }
         true
     }
@@ -105,7 +129,8 @@ impl Records {
     /// Gives back the room that was needed when its thread did more.
     pub(super) fn shrink(&mut self) {
         give_room(&mut self.records);
-        give_room(&mut self.told);
+        give_room(&mut self.told.queue);
+        give_room(&mut self.whose.queue);
     }
 
     /// The records from the one on that holds this sequence, or the first after it.
@@ -117,15 +142,53 @@ impl Records {
     pub(super) fn kinds(&self, record: &Record) -> Kinds {
         match record.what {
             What::Plain(plain) => Kinds::from_iter([plain.kind()]),
-            What::Told(_) => self.told(record).map(Told::kinds).unwrap_or_default(),
+            What::Told { number, .. } => self.told.at(number).kinds(),
         }
     }
 
-    fn told(&self, record: &Record) -> Option<&Told> {
-        let What::Told(number) = record.what else {
-            return None;
-        };
-        self.told.get(number.wrapping_sub(self.first_told) as usize)
+    pub(super) fn whose(&self, record: &Record) -> &Whose {
+        self.whose.at(record.whose)
+    }
+}
+
+/// A queue whose items keep the numbers they were given. There are never so many that a number, which wraps,
+/// could not tell them apart.
+struct Numbered<T> {
+    queue: VecDeque<T>,
+    /// The number of the first.
+    first: u32,
+}
+
+impl<T> Default for Numbered<T> {
+    fn default() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            first: 0,
+        }
+    }
+}
+
+impl<T> Numbered<T> {
+    fn push(&mut self, item: T) -> u32 {
+        make_room(&mut self.queue);
+        let number = self.first.wrapping_add(self.queue.len() as u32);
+        self.queue.push_back(item);
+        number
+    }
+
+    fn at(&self, number: u32) -> &T {
+        &self.queue[number.wrapping_sub(self.first) as usize]
+    }
+
+    fn last(&self) -> Option<(u32, &T)> {
+        let last = self.queue.back()?;
+        let number = self.first.wrapping_add(self.queue.len() as u32 - 1);
+        Some((number, last))
+    }
+
+    fn forget(&mut self) {
+        self.first = self.first.wrapping_add(1);
+        self.queue.pop_front();
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::{
 use super::{
     EventFilter, EventKind, Lag, SupervisorEvent,
     entry::Entry,
-    records::{Record, Records},
+    records::{Record, Records, Whose},
 };
 use crate::{lanes::Lanes, spec::SupervisorPath, sync::Apart};
 
@@ -202,7 +202,6 @@ impl Ring {
     ) -> Recorded {
         let entry = entry.into();
         let (count, opens) = (u64::from(entry.count()), entry.opens());
-        let path = origin.path.clone();
         let mut lane = self.lanes.own();
         // The lane is held meanwhile: a reader, who holds them all, finds every number that is given out.
         let sequence = self.last.0.fetch_add(count, Ordering::AcqRel) + 1;
@@ -216,7 +215,7 @@ impl Ring {
         if lane.forget(first) {
             lane.forget(first);
         }
-        lane.push(sequence, at, path, origin, correlation, entry);
+        lane.push(sequence, at, origin, correlation, entry);
         drop(lane);
         if sequence / Self::SWEEP != (head + 1) / Self::SWEEP {
             self.sweep(head);
@@ -281,6 +280,7 @@ impl Ring {
         let mut batch = VecDeque::new();
         let (mut end, mut uptime) = (next, after);
         for (lane, record) in merged(&lanes, next) {
+            let whose = lane.whose(record);
             for (sequence, kind) in (record.sequence..).zip(lane.kinds(record)) {
                 if sequence < next {
                     continue;
@@ -288,9 +288,9 @@ impl Ring {
                 if batch.len() == Self::BATCH || sequence - next == Self::SCAN {
                     return Read::Events { batch, next: end };
                 }
-                if wanted.filter.passes(&record.path, &kind) {
+                if wanted.filter.passes(&whose.path, &kind) {
                     uptime = uptime.max(record.uptime.into());
-                    batch.push_back(self.event(record, sequence, uptime, kind));
+                    batch.push_back(self.event(record, whose, sequence, uptime, kind));
                 }
                 end = sequence + 1;
             }
@@ -322,6 +322,7 @@ impl Ring {
     fn event(
         &self,
         record: &Record,
+        whose: &Whose,
         sequence: u64,
         uptime: Duration,
         kind: EventKind,
@@ -332,8 +333,8 @@ impl Ring {
             sequence,
             at: self.born_at + uptime,
             uptime,
-            path: SupervisorPath::of(record.path.clone()),
-            instance: record.instance,
+            path: SupervisorPath::of(whose.path.clone()),
+            instance: whose.instance,
             generation: record.generation,
             attempt: record.attempt,
             correlation_id: (record.correlation != 0).then_some(record.correlation),
