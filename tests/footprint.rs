@@ -3,7 +3,9 @@
 
 use std::{alloc::System, sync::Arc};
 
-use rust_supervisor::{ChildSpec, Supervisor, SupervisorSpec, TaskContext, secs, test_util::by};
+use rust_supervisor::{
+    ChildSpec, Supervisor, SupervisorSpec, TaskContext, secs, service_fn, test_util::by,
+};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio::sync::Notify;
 
@@ -80,4 +82,30 @@ async fn a_restart_in_a_crash_loop_allocates_nothing_of_its_own() {
     println!("{taken:?} for {RESTARTS} restarts");
     assert_eq!(taken.allocations / RESTARTS, ALLOCATIONS_PER_RESTART);
     handle.shutdown_tree(&by()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_history_that_is_full_takes_no_more_whoever_comes_and_goes() {
+    const CHILDREN: usize = 1500;
+    let _alone = ALONE.lock().await;
+    let tree = SupervisorSpec::one_for_one("t").journal_capacity(64);
+    let handle = Supervisor::start(tree).await.unwrap();
+    let by = by();
+    let come_and_go = async || {
+        for _ in 0..CHILDREN {
+            // Bare: whoever looks for stuck polls remembers a child until it looks again.
+            let child = ChildSpec::new("a", service_fn(idle));
+            handle.add_child("/", child, &by).await.unwrap();
+            handle.remove_child("a", &by).await.unwrap();
+        }
+    };
+    come_and_go().await;
+    let region = Region::new(COUNTED);
+    come_and_go().await;
+    let taken = region.change();
+    println!("{taken:?} for {CHILDREN} children");
+    let alive = taken.bytes_allocated.abs_diff(taken.bytes_deallocated);
+    // Not a byte for each.
+    assert!(alive < CHILDREN, "{alive} bytes more or less");
+    handle.shutdown_tree(&by).await.unwrap();
 }
