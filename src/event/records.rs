@@ -1,9 +1,12 @@
 use std::{collections::VecDeque, sync::Arc};
 
-use supervisor_layers::policy::Nanos;
+use supervisor_layers::{
+    context::{PlainEnd, RunEnd},
+    policy::Nanos,
+};
 
 use super::{
-    entry::{Entry, Kinds, Plain, Told},
+    entry::{Entry, Kinds, Plain, Told, of_end},
     ring::Origin,
 };
 
@@ -39,6 +42,7 @@ pub(super) struct Whose {
 #[derive(Clone, Copy)]
 enum What {
     Plain(Plain),
+    End(PlainEnd),
     /// Told under this number, as so many events.
     Told {
         number: u32,
@@ -51,6 +55,7 @@ impl Record {
     fn end(&self) -> u64 {
         let count = match self.what {
             What::Plain(_) => 1,
+            What::End(_) => PlainEnd::EVENTS,
             What::Told { count, .. } => count,
         };
         self.sequence + u64::from(count)
@@ -100,7 +105,10 @@ impl Records {
         let count = entry.count();
         let told = match entry {
             Entry::Plain(plain) => return What::Plain(plain),
-            Entry::End(end) => Told::End(end.clone()),
+            Entry::End(end) => match end.plain() {
+                Some(plain) => return What::End(plain),
+                None => Told::End(end.clone()),
+            },
             Entry::Command(command) => Told::Command(command),
             Entry::Other(kind) => Told::Other(kind),
         };
@@ -142,6 +150,7 @@ impl Records {
     pub(super) fn kinds(&self, record: &Record) -> Kinds {
         match record.what {
             What::Plain(plain) => Kinds::from_iter([plain.kind()]),
+            What::End(end) => of_end(&RunEnd::from(end)),
             What::Told { number, .. } => self.told.at(number).kinds(),
         }
     }

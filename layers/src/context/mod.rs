@@ -32,8 +32,8 @@ pub use status::{
     ChildSettings, ChildSnapshot, ChildStatus, HoldReason, LastExit, PollStatistics,
     ReadinessPolicy,
 };
-use steps::{PlainEnd, blown};
-pub use steps::{RunEnd, Steps};
+use steps::blown;
+pub use steps::{PlainEnd, RunEnd, Steps};
 
 use crate::{StopCause, SupervisedLayer, policy::Nanos};
 

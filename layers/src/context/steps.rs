@@ -59,9 +59,9 @@ pub struct RunEnd {
     followed: bool,
 }
 
-/// An end of which there is no more to say than that.
+/// An end of which there is no more to say than how and what was decided: most are, and in a few bytes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct PlainEnd {
+pub struct PlainEnd {
     action: Action,
     exit: TaskExit,
     restart: RestartType,
@@ -69,6 +69,9 @@ pub(crate) struct PlainEnd {
 }
 
 impl PlainEnd {
+    /// How many events it consists of.
+    pub const EVENTS: u8 = 2;
+
     pub(super) fn exit(self) -> TaskExit {
         self.exit
     }
@@ -157,7 +160,7 @@ impl RunEnd {
     }
 
     /// What there is to say of it, if it is no more than that.
-    pub(super) fn plain(&self) -> Option<PlainEnd> {
+    pub fn plain(&self) -> Option<PlainEnd> {
         let Self {
             message: None,
             time: None,
