@@ -72,7 +72,6 @@ impl Records {
         correlation: u64,
         entry: Entry<'_>,
     ) {
-        make_room(&mut self.records);
         let whose = self.name(&origin);
         let what = self.tell(entry);
         self.records.push_back(Record {
@@ -179,7 +178,6 @@ impl<T> Default for Numbered<T> {
 
 impl<T> Numbered<T> {
     fn push(&mut self, item: T) -> u32 {
-        make_room(&mut self.queue);
         let number = self.first.wrapping_add(self.queue.len() as u32);
         self.queue.push_back(item);
         number
@@ -205,12 +203,5 @@ impl<T> Numbered<T> {
 fn give_room<T>(queue: &mut VecDeque<T>) {
     if queue.len() < queue.capacity() / 4 {
         queue.shrink_to(queue.len() * 2);
-    }
-}
-
-/// For one more. Room that is never used is memory of every tree: it grows by a quarter and does not double.
-fn make_room<T>(queue: &mut VecDeque<T>) {
-    if queue.len() == queue.capacity() {
-        queue.reserve_exact(queue.len() / 4 + 16);
     }
 }
