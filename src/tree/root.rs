@@ -164,7 +164,9 @@ async fn run(
                     };
                     gate.end(StopCause::Shutdown, request);
                     // It may be stopping its children already, one after the other.
-                    scope.end_idle();
+                    if !scope.is_live() {
+                        scope.end_idle();
+                    }
                 }
                 tokio::select! {
                     biased;
