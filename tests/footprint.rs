@@ -3,9 +3,7 @@
 
 use std::{alloc::System, sync::Arc};
 
-use rust_supervisor::{
-    ChildSpec, Supervisor, SupervisorSpec, TaskContext, secs, service_fn, test_util::by,
-};
+use rust_supervisor::{ChildSpec, Supervisor, SupervisorSpec, TaskContext, secs, test_util::by};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio::sync::Notify;
 
@@ -93,8 +91,7 @@ async fn a_history_that_is_full_takes_no_more_whoever_comes_and_goes() {
     let by = by();
     let come_and_go = async || {
         for _ in 0..CHILDREN {
-            // Bare: whoever looks for stuck polls remembers a child until it looks again.
-            let child = ChildSpec::new("a", service_fn(idle));
+            let child = ChildSpec::worker("a", idle);
             handle.add_child("/", child, &by).await.unwrap();
             handle.remove_child("a", &by).await.unwrap();
         }

@@ -44,4 +44,5 @@ pub(crate) use meter::Meter;
 pub use meter::{
     CHILD_EXITS, CHILD_RESTARTS, CHILD_RUNNING, CHILD_STARTS, METRICS, RUN_DURATION, STUCK_POLLS,
 };
+pub(crate) use monitor::leave;
 pub use service::ObserveService;

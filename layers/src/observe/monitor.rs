@@ -1,4 +1,5 @@
 use std::{
+    ptr,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread,
     time::Duration,
@@ -15,7 +16,7 @@ use crate::{
 /// The process's one monitor.
 static MONITOR: Monitor = Monitor {
     door: Mutex::new(Door {
-        arrived: Watched(Vec::new()),
+        arrived: Watched::NOBODY,
         waits: None,
         begun: false,
     }),
@@ -38,6 +39,13 @@ pub(super) fn watch(ctx: &TaskContext, settings: &ObserveLayer) -> bool {
     true
 }
 
+/// A child's last trace goes. If the thread has not taken it over, nothing of it is left here.
+pub(crate) fn leave(slot: &Slot) {
+    if slot.poll_word().is_known() {
+        MONITOR.door().arrived.remove(slot);
+    }
+}
+
 /// One thread that looks, now and then, whether a poll has been running for too long.
 struct Monitor {
     door: Mutex<Door>,
@@ -58,7 +66,7 @@ struct Door {
 impl Monitor {
     fn admit(&'static self, slot: &Arc<Slot>, terms: Terms) {
         let mut door = self.door();
-        door.arrived.add(Arc::downgrade(slot), terms);
+        door.arrived.add(slot, terms);
         let interval = terms.interval();
         // Once for all that arrive meanwhile: a tree that starts does not wake it with each child.
         if door.waits.is_none_or(|waits| interval < waits) {
@@ -78,7 +86,7 @@ impl Monitor {
     }
 
     fn run(&self) {
-        let mut watched = Watched(Vec::new());
+        let mut watched = Watched::NOBODY;
         loop {
             let mut door = self.door();
             watched.append(&mut door.arrived);
@@ -119,43 +127,79 @@ impl Terms {
     }
 }
 
-/// Children to look at, those of the same terms together.
-struct Watched(Vec<(Terms, Vec<Weak<Slot>>)>);
+/// Children to look at.
+struct Watched(Vec<Group>);
+
+/// Those of the same terms.
+struct Group {
+    terms: Terms,
+    /// None where somebody has left.
+    slots: Vec<Option<Weak<Slot>>>,
+    /// Where that is.
+    vacant: Vec<u32>,
+}
 
 impl Watched {
-    fn add(&mut self, slot: Weak<Slot>, terms: Terms) {
-        self.of(terms).push(slot);
+    const NOBODY: Self = Self(Vec::new());
+
+    fn add(&mut self, slot: &Arc<Slot>, terms: Terms) {
+        let group = self.of(terms);
+        let arrived = Some(Arc::downgrade(slot));
+        let place = group.vacant.pop().unwrap_or(group.slots.len() as u32);
+        match group.slots.get_mut(place as usize) {
+            Some(vacant) => *vacant = arrived,
+            None => group.slots.push(arrived),
+        }
+        slot.set_place(place);
     }
 
-    fn append(&mut self, other: &mut Self) {
-        for (terms, slots) in other.0.drain(..) {
-            let own = self.of(terms);
-            if own.is_empty() {
-                *own = slots;
-            } else {
-                own.extend(slots);
+    fn remove(&mut self, slot: &Slot) {
+        let place = slot.place();
+        for group in &mut self.0 {
+            let there = group.slots.get_mut(place as usize);
+            if let Some(there) = there
+                && (there.as_ref()).is_some_and(|known| ptr::eq(known.as_ptr(), slot))
+            {
+                *there = None;
+                group.vacant.push(place);
             }
         }
     }
 
-    fn of(&mut self, terms: Terms) -> &mut Vec<Weak<Slot>> {
-        let at = self.0.iter().position(|(known, _)| *known == terms);
+    fn append(&mut self, other: &mut Self) {
+        for mut group in other.0.drain(..) {
+            let own = self.of(group.terms);
+            if own.slots.is_empty() {
+                own.slots = group.slots;
+            } else {
+                own.slots.append(&mut group.slots);
+            }
+        }
+    }
+
+    fn of(&mut self, terms: Terms) -> &mut Group {
+        let at = self.0.iter().position(|group| group.terms == terms);
         let at = at.unwrap_or_else(|| {
-            self.0.push((terms, Vec::new()));
+            self.0.push(Group {
+                terms,
+                slots: Vec::new(),
+                vacant: Vec::new(),
+            });
             self.0.len() - 1
         });
-        &mut self.0[at].1
+        &mut self.0[at]
     }
 
     /// How long until it has to be looked again; `None` if there is nobody to look at.
     fn interval(&self) -> Option<Duration> {
-        self.0.iter().map(|(terms, _)| terms.interval()).min()
+        self.0.iter().map(|group| group.terms.interval()).min()
     }
 
     /// Reports who is stuck, and forgets whose runs are over.
     fn look(&mut self, now: Moment) {
-        for (terms, slots) in &mut self.0 {
+        for Group { terms, slots, .. } in &mut self.0 {
             slots.retain(|slot| {
+                let Some(slot) = slot else { return false };
                 // A subscriber, a recorder, or whatever ends with a child's last trace may panic.
                 catch_panic(|| look_at(slot, *terms, now)).unwrap_or(true)
             });
@@ -164,7 +208,7 @@ impl Watched {
                 slots.shrink_to_fit();
             }
         }
-        self.0.retain(|(_, slots)| !slots.is_empty());
+        self.0.retain(|group| !group.slots.is_empty());
     }
 }
 
@@ -203,8 +247,8 @@ mod tests {
     fn watched() -> (TaskContext, Watched) {
         let ctx = TaskContext::detached("child");
         assert_eq!(ctx.slot().poll_word().watch(), Watch::New);
-        let mut watched = Watched(Vec::new());
-        watched.add(Arc::downgrade(ctx.slot()), TERMS);
+        let mut watched = Watched::NOBODY;
+        watched.add(ctx.slot(), TERMS);
         (ctx, watched)
     }
 
@@ -236,6 +280,25 @@ mod tests {
         assert!(slot.upgrade().is_none());
         watched.look(at(1));
         assert_eq!(watched.interval(), None);
+    }
+
+    #[test]
+    fn who_comes_when_somebody_has_gone_takes_that_place() {
+        let (gone, mut watched) = watched();
+        let stays = TaskContext::detached("stays");
+        assert_eq!(stays.slot().poll_word().watch(), Watch::New);
+        watched.add(stays.slot(), TERMS);
+        watched.remove(gone.slot());
+        // It has gone already.
+        watched.remove(gone.slot());
+        let comes = TaskContext::detached("comes");
+        watched.add(comes.slot(), TERMS);
+        let places = [&stays, &comes].map(|ctx| ctx.slot().place());
+        assert_eq!(places, [1, 0]);
+        stays.slot().poll_word().begins(at(1).nanos());
+        watched.look(at(3));
+        assert!(stays.slot().poll_word().stuck_since().is_some());
+        assert_eq!(gone.slot().poll_word().watch(), Watch::Taken);
     }
 
     #[test]
@@ -272,7 +335,7 @@ mod tests {
             after: Duration::from_millis(8),
             ..TERMS
         };
-        watched.add(Arc::downgrade(ctx.slot()), terms);
+        watched.add(ctx.slot(), terms);
         assert_eq!(watched.interval(), Some(Duration::from_millis(2)));
         drop(ctx);
         watched.look(at(1));

@@ -20,14 +20,14 @@ mod stop_word;
 mod waiters;
 mod watch;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU32};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use super::{ChildSnapshot, ContextSpec, Owner, RunId, Steps};
-use crate::{StopCause, SupervisedLayer, policy::Nanos};
+use crate::{StopCause, SupervisedLayer, observe, policy::Nanos};
 pub(crate) use admission::{Admission, Wait};
 use control::{Control, Phase};
 use locked::Locked;
@@ -42,7 +42,7 @@ pub use watch::Cancelled;
 pub(crate) struct Slot {
     path: Arc<str>,
     /// Where in the path its id begins.
-    id: usize,
+    id: u32,
     instance: u64,
     home: Home,
     /// What its owner has it run under.
@@ -51,6 +51,8 @@ pub(crate) struct Slot {
     creator: Option<Box<Span>>,
     word: StopWord,
     poll: PollWord,
+    /// Where the monitor has it, if it has.
+    place: AtomicU32,
     polls: Polls,
     control: Mutex<Control>,
 }
@@ -71,6 +73,12 @@ impl Home {
     }
 }
 
+impl Drop for Slot {
+    fn drop(&mut self) {
+        observe::leave(self);
+    }
+}
+
 impl Slot {
     pub(crate) fn new(path: Arc<str>, owner: Option<Arc<dyn Owner>>, spec: ContextSpec) -> Self {
         let home = match owner {
@@ -81,7 +89,7 @@ impl Slot {
         };
         let added = spec.added.unwrap_or_else(|| home.origin().elapsed().into());
         Self {
-            id: path.rfind('/').map_or(0, |slash| slash + 1),
+            id: path.rfind('/').map_or(0, |slash| slash as u32 + 1),
             path,
             instance: spec.instance,
             home,
@@ -90,6 +98,7 @@ impl Slot {
                 .map(Box::new),
             word: StopWord::new(spec.generation),
             poll: PollWord::default(),
+            place: AtomicU32::default(),
             polls: Polls::default(),
             control: Mutex::new(Control::new(&spec, added)),
             layer: spec.layer,
@@ -128,7 +137,7 @@ impl Slot {
     }
 
     pub(crate) fn id(&self) -> &str {
-        &self.path[self.id..]
+        &self.path[self.id as usize..]
     }
 
     pub(crate) fn path(&self) -> &Arc<str> {

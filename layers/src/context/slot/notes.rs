@@ -1,5 +1,5 @@
 use std::{
-    sync::{Arc, TryLockError},
+    sync::{Arc, TryLockError, atomic::Ordering},
     time::Duration,
 };
 
@@ -103,6 +103,15 @@ impl Slot {
 
     pub(crate) fn poll_word(&self) -> &PollWord {
         &self.poll
+    }
+
+    /// Where the monitor has put it; said and asked with the monitor's door held.
+    pub(crate) fn set_place(&self, place: u32) {
+        self.place.store(place, Ordering::Relaxed);
+    }
+
+    pub(crate) fn place(&self) -> u32 {
+        self.place.load(Ordering::Relaxed)
     }
 
     /// Tells, once, that the poll now running has been running for too long. Answers of which run it is,

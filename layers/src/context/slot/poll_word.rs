@@ -56,6 +56,11 @@ impl PollWord {
         self.store(Self::OVER);
     }
 
+    /// Whether the monitor may know the child.
+    pub(crate) fn is_known(&self) -> bool {
+        self.load() != Self::UNKNOWN
+    }
+
     /// A poll of the watched run begins.
     pub(crate) fn begins(&self, now: u64) {
         self.store(now.max(1) << Self::FLAGS);
