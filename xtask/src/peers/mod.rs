@@ -3,9 +3,12 @@
 mod program;
 mod table;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
-use program::{Program, Run};
+use program::{Figure, Program, Run};
 use serde_json::json;
 use table::print;
 
@@ -103,6 +106,30 @@ impl<'a> Wanted<'a> {
     }
 }
 
+/// Runs a program until that has taken a tenth of a second in all: of one short run the machine says more than the
+/// program. Answers the figures, and whether it is to be asked again.
+#[expect(clippy::disallowed_methods, reason = "real time is what it is about")]
+fn turn(program: &Program, operation: &str, size: usize) -> Result<(Vec<Figure>, bool), String> {
+    let began = Instant::now();
+    let mut figures = Vec::new();
+    while began.elapsed() < Duration::from_millis(100) {
+        match program.run(operation, size) {
+            Ok(Run::Took(more)) => figures.extend(more),
+            Ok(Run::LeftOut) => return Ok((figures, false)),
+            Ok(Run::TooLong) => {
+                println!("{} takes too long: {operation} {size}", program.name);
+                return Ok((figures, false));
+            }
+            Err(failure) if program.name == "this" => return Err(failure),
+            Err(failure) => {
+                println!("{failure}");
+                return Ok((figures, false));
+            }
+        }
+    }
+    Ok((figures, true))
+}
+
 /// Measures everything, in turn, several times, and prints the medians.
 pub(crate) fn bench(arguments: &[&str]) -> Outcome {
     let wanted = Wanted::of(arguments)?;
@@ -139,27 +166,13 @@ pub(crate) fn bench(arguments: &[&str]) -> Outcome {
                     if slow.contains(program.name) {
                         continue;
                     }
-                    let run = match program.run(operation, size) {
-                        Err(failure) if program.name != "this" => {
-                            println!("{failure}");
-                            Run::LeftOut
-                        }
-                        run => run?,
-                    };
-                    match run {
-                        Run::Took(figures) => {
-                            for (figure, value) in figures {
-                                let values = measured.entry((operation, size, figure)).or_default();
-                                values.entry(program.name).or_default().push(value);
-                            }
-                        }
-                        Run::LeftOut => {
-                            slow.insert(program.name);
-                        }
-                        Run::TooLong => {
-                            println!("{} takes too long: {operation} {size}", program.name);
-                            slow.insert(program.name);
-                        }
+                    let (figures, again) = turn(program, operation, size)?;
+                    if !again {
+                        slow.insert(program.name);
+                    }
+                    for (figure, value) in figures {
+                        let values = measured.entry((operation, size, figure)).or_default();
+                        values.entry(program.name).or_default().push(value);
                     }
                 }
             }

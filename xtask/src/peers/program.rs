@@ -20,9 +20,12 @@ pub(super) struct Program {
     command: Vec<String>,
 }
 
+/// A name and a value.
+pub(super) type Figure = (String, f64);
+
 /// What came of a run.
 pub(super) enum Run {
-    Took(Vec<(String, f64)>),
+    Took(Vec<Figure>),
     /// It does no such thing, or not at such a size.
     LeftOut,
     TooLong,
