@@ -1,5 +1,5 @@
 use std::{
-    iter::{self, Peekable},
+    iter,
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
@@ -42,22 +42,4 @@ impl<T> Lanes<T> {
     pub(crate) fn all(&self) -> Vec<MutexGuard<'_, T>> {
         self.0.iter().map(|lane| lock(&lane.0)).collect()
     }
-}
-
-/// The items of all lanes in their order, each lane's being in that already.
-pub(crate) fn merged<I: IntoIterator>(
-    lanes: impl IntoIterator<Item = I>,
-    order: impl Fn(&I::Item) -> u64,
-) -> impl Iterator<Item = I::Item> {
-    let mut lanes: Vec<Peekable<I::IntoIter>> = lanes
-        .into_iter()
-        .map(|lane| lane.into_iter().peekable())
-        .collect();
-    iter::from_fn(move || {
-        let next = lanes
-            .iter_mut()
-            .filter_map(|lane| Some((order(lane.peek()?), lane)))
-            .min_by_key(|(order, _)| *order);
-        next?.1.next()
-    })
 }

@@ -1,8 +1,9 @@
 use std::{
     collections::VecDeque,
+    iter,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, MutexGuard,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -23,11 +24,7 @@ use super::{
     entry::Entry,
     records::{Record, Records, Whose},
 };
-use crate::{
-    lanes::{Lanes, merged},
-    spec::SupervisorPath,
-    sync::Apart,
-};
+use crate::{lanes::Lanes, spec::SupervisorPath, sync::Apart};
 
 /// The tree's memory: the last records, under one sequence.
 ///
@@ -282,10 +279,7 @@ impl Ring {
         }
         let mut batch = VecDeque::new();
         let (mut end, mut uptime) = (next, after);
-        let records = lanes
-            .iter()
-            .map(|lane| lane.from(next).map(move |record| (&**lane, record)));
-        for (lane, record) in merged(records, |(_, record)| record.sequence) {
+        for (lane, record) in merged(&lanes, next) {
             let whose = lane.whose(record);
             for (sequence, kind) in (record.sequence..).zip(lane.kinds(record)) {
                 if sequence < next {
@@ -347,6 +341,25 @@ impl Ring {
             kind,
         }
     }
+}
+
+/// The records of all lanes from the one on that holds this sequence, in order.
+fn merged<'a>(
+    lanes: &'a [MutexGuard<'_, Records>],
+    sequence: u64,
+) -> impl Iterator<Item = (&'a Records, &'a Record)> {
+    let mut lanes: Vec<_> = lanes
+        .iter()
+        .map(|lane| (&**lane, lane.from(sequence).peekable()))
+        .collect();
+    iter::from_fn(move || {
+        let (lane, records) = lanes
+            .iter_mut()
+            .filter_map(|(lane, records)| Some((records.peek()?.sequence, lane, records)))
+            .min_by_key(|(sequence, ..)| *sequence)
+            .map(|(_, lane, records)| (lane, records))?;
+        Some((*lane, records.next()?))
+    })
 }
 
 /// Unique to this life of the process: its id and the nanosecond it was asked.

@@ -315,16 +315,17 @@ fn reconcile(scope: &Arc<Scope>, began: Instant) -> ShutdownResult {
         account_child(tree, &child, &mut count);
     }
     let alive = |path: &SupervisorPath| count.stragglers.iter().any(|alive| alive.path == *path);
-    let mut children = tree.take_shutdowns();
-    for child in &mut children {
+    let children = tree.take_shutdowns().map(|mut child| {
         if child.status == ChildShutdownStatus::AbortFailed && !alive(&child.path) {
             child.status = ChildShutdownStatus::LateReport;
         }
-    }
+        child
+    });
+    let children = children.collect();
     let asked = tree.asked_at().unwrap_or(began);
     let report = ShutdownPipelineReport {
         requested: tree.requested(),
-        children: children.into(),
+        children,
         reconcile: count,
         took: asked.elapsed(),
         timed_out: tree.budget_spent(),

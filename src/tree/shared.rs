@@ -17,7 +17,7 @@ use crate::{
     commanded::Commanded,
     control::Change,
     event::{Command, Lag, Origin, Ring, TreeEvent, log, log_command},
-    lanes::{Lanes, merged},
+    lanes::Lanes,
     meta::CommandMeta,
     metrics,
     shutdown::{ChildShutdown, ChildShutdownStatus, ShutdownStage},
@@ -329,15 +329,16 @@ impl Tree {
         self.ended.own().push((told, shutdown));
     }
 
-    /// How the children took the shutdown, in the order in which they ended, those at the very same time in any.
-    pub(super) fn take_shutdowns(&self) -> Vec<ChildShutdown> {
-        let lanes: Vec<_> = (self.ended.all().iter_mut())
-            .map(|lane| std::mem::take(&mut **lane))
+    /// How the children took the shutdown, in the order in which they ended.
+    pub(super) fn take_shutdowns(&self) -> impl Iterator<Item = ChildShutdown> {
+        let mut ended: Vec<_> = self
+            .ended
+            .all()
+            .iter_mut()
+            .flat_map(|lane| std::mem::take(&mut **lane))
             .collect();
-        let mut shutdowns = Vec::with_capacity(lanes.iter().map(Vec::len).sum());
-        let ended = merged(lanes, |(told, _)| *told);
-        shutdowns.extend(ended.map(|(_, shutdown)| shutdown));
-        shutdowns
+        ended.sort_by_key(|(told, _)| *told);
+        ended.into_iter().map(|(_, shutdown)| shutdown)
     }
 
     pub(super) fn note_lingering(&self, child: &Arc<Child>) {
