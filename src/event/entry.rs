@@ -90,15 +90,10 @@ impl Plain {
     }
 }
 
-/// The events of a run's end.
-pub(super) fn of_end(end: &RunEnd) -> Kinds {
-    end.events().into_iter().map(EventKind::from).collect()
-}
-
 impl Told {
     pub(super) fn kinds(&self) -> Kinds {
         match self {
-            Self::End(end) => of_end(end),
+            Self::End(end) => end.events().into_iter().map(EventKind::from).collect(),
             Self::Command(command) => Kinds::from_iter([command.kind()]),
             Self::Other(kind) => Kinds::from_iter([EventKind::clone(kind)]),
         }

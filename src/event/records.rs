@@ -1,12 +1,9 @@
 use std::{collections::VecDeque, sync::Arc};
 
-use supervisor_layers::{
-    context::{PlainEnd, RunEnd},
-    policy::Nanos,
-};
+use supervisor_layers::{context::PlainEnd, policy::Nanos};
 
 use super::{
-    entry::{Entry, Kinds, Plain, Told, of_end},
+    entry::{Entry, Kinds, Plain, Told},
     ring::Origin,
 };
 
@@ -149,7 +146,7 @@ impl Records {
     pub(super) fn kinds(&self, record: &Record) -> Kinds {
         match record.what {
             What::Plain(plain) => Kinds::from_iter([plain.kind()]),
-            What::End(end) => of_end(&RunEnd::from(end)),
+            What::End(end) => Told::End(end.into()).kinds(),
             What::Told { number, .. } => self.told.at(number).kinds(),
         }
     }

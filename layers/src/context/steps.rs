@@ -235,7 +235,10 @@ impl RunEnd {
 
     /// How many events it consists of.
     pub fn count(&self) -> usize {
-        2 + usize::from(self.fuse.is_some()) + usize::from(self.blown) + usize::from(self.followed)
+        usize::from(PlainEnd::EVENTS)
+            + usize::from(self.fuse.is_some())
+            + usize::from(self.blown)
+            + usize::from(self.followed)
     }
 
     /// The events that it consists of, in order.
