@@ -146,7 +146,10 @@ impl ChildSpec {
     /// When it runs again.
     #[must_use]
     pub fn restart(mut self, restart: RestartType) -> Self {
-        self.policy_mut().restart = restart;
+        match Arc::ptr_eq(&self.policy, &default_policy(self.policy.restart)) {
+            true => self.policy = default_policy(restart),
+            false => self.policy_mut().restart = restart,
+        }
         self
     }
 
@@ -262,14 +265,21 @@ impl ChildSpec {
     }
 }
 
+/// The same for all that ask for it.
 fn default_policy(restart: RestartType) -> Arc<ChildPolicy> {
-    static PERMANENT: LazyLock<Arc<ChildPolicy>> = LazyLock::new(Arc::default);
-    match restart {
-        RestartType::Permanent => PERMANENT.clone(),
-        restart => Arc::new(ChildPolicy {
+    static PERMANENT: LazyLock<Arc<ChildPolicy>> = LazyLock::new(|| of(RestartType::Permanent));
+    static TRANSIENT: LazyLock<Arc<ChildPolicy>> = LazyLock::new(|| of(RestartType::Transient));
+    static TEMPORARY: LazyLock<Arc<ChildPolicy>> = LazyLock::new(|| of(RestartType::Temporary));
+    fn of(restart: RestartType) -> Arc<ChildPolicy> {
+        Arc::new(ChildPolicy {
             restart,
             ..ChildPolicy::default()
-        }),
+        })
+    }
+    match restart {
+        RestartType::Permanent => PERMANENT.clone(),
+        RestartType::Transient => TRANSIENT.clone(),
+        RestartType::Temporary => TEMPORARY.clone(),
     }
 }
 
