@@ -54,8 +54,9 @@ mod tree;
 pub use audit::{Audit, AuditEntry, AuditFailureStrategy, AuditFile, AuditRecord, AuditedCommand};
 pub use config::{ConfigError, Factories, SupervisorConfig};
 pub use control::{
-    Change, CommandMeta, CommandOutcome, ControlPlane, ExitOutcome, Health, InvalidCommandMeta,
-    RuntimeExitReport, SupervisedTask, Supervisor, SupervisorHandle, WeakSupervisorHandle,
+    AddedChild, Change, Children, CommandMeta, CommandOutcome, ControlPlane, ExitOutcome, Health,
+    InvalidCommandMeta, RuntimeExitReport, SupervisedTask, Supervisor, SupervisorHandle,
+    WeakSupervisorHandle,
 };
 pub use error::SupervisorError;
 pub use event::{

@@ -35,18 +35,7 @@ impl SupervisorHandle {
     ) -> Result<CommandOutcome, SupervisorError> {
         let (parent, child) = (parent.into(), child.into());
         let path = parent.child(child.id());
-        let scope = if parent.is_root() {
-            Ok(self.scope().clone())
-        } else {
-            self.find(&parent).and_then(|found| {
-                found
-                    .scope()
-                    .cloned()
-                    .ok_or(SupervisorError::NotASupervisor {
-                        path: parent.clone(),
-                    })
-            })
-        };
+        let scope = self.supervisor_at(&parent);
         self.command(
             "add_child",
             path,
@@ -75,12 +64,7 @@ impl SupervisorHandle {
             path.into(),
             by,
             |Target { scope, child }, correlation| async move {
-                let first = scope.remove(&child, correlation).await?;
-                let change = match (first, child.is_gone()) {
-                    (_, false) => Change::Lingering,
-                    (true, true) => Change::Done,
-                    (false, true) => Change::AlreadySo,
-                };
+                let change = scope.remove(&child, correlation).await?;
                 Ok((child.gate().clone(), change))
             },
         )

@@ -10,8 +10,8 @@ use supervisor_layers::ChildStatus;
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    Change, CommandMeta, CommandOutcome, ControlPlane, ExitOutcome, Health, RuntimeExitReport,
-    order::Order, signal::Signals,
+    Change, Children, CommandMeta, CommandOutcome, ControlPlane, ExitOutcome, Health,
+    RuntimeExitReport, order::Order, signal::Signals,
 };
 use crate::{
     RunSummary, SupervisorError,
@@ -368,6 +368,31 @@ impl SupervisorHandle {
         };
         order.completed(&Ok(outcome), accepted).await;
         Ok(self.join().await)
+    }
+
+    /// The children of a supervisor, to be added and removed by the program itself.
+    ///
+    /// # Errors
+    ///
+    /// An unknown path, or that of a child that is no supervisor.
+    pub fn children(
+        &self,
+        supervisor: impl Into<SupervisorPath>,
+    ) -> Result<Children, SupervisorError> {
+        let scope = self.supervisor_at(&supervisor.into())?;
+        Ok(Children::of(scope.core()))
+    }
+
+    pub(super) fn supervisor_at(
+        &self,
+        path: &SupervisorPath,
+    ) -> Result<Arc<Scope>, SupervisorError> {
+        if path.is_root() {
+            return Ok(self.scope().clone());
+        }
+        let found = self.find(path)?;
+        let scope = found.scope().cloned();
+        scope.ok_or_else(|| SupervisorError::NotASupervisor { path: path.clone() })
     }
 
     pub(super) fn find(&self, path: &SupervisorPath) -> Result<Arc<Child>, SupervisorError> {

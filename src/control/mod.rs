@@ -1,6 +1,7 @@
 //! Steering and asking: the handle of a running tree.
 
 mod carried_out;
+mod children;
 mod command;
 mod handle;
 mod health;
@@ -9,6 +10,7 @@ mod outcome;
 mod signal;
 mod supervised;
 
+pub use children::{AddedChild, Children};
 pub use handle::{Supervisor, SupervisorHandle, WeakSupervisorHandle};
 pub use health::{ControlPlane, Health};
 pub use outcome::CommandOutcome;

@@ -37,7 +37,7 @@ pub struct NewChild(pub(crate) New);
 
 #[derive(Debug, Clone)]
 pub(crate) enum New {
-    Typed(Box<Member>),
+    Typed(Member),
     Declared(Value),
 }
 
@@ -53,14 +53,13 @@ impl NewChild {
 
 impl From<ChildSpec> for NewChild {
     fn from(child: ChildSpec) -> Self {
-        Self(New::Typed(Box::new(Member::Child(child))))
+        Self(New::Typed(Member::Child(child)))
     }
 }
 
 impl From<SupervisorSpec> for NewChild {
     fn from(supervisor: SupervisorSpec) -> Self {
-        let member = Member::Supervisor(Box::new(supervisor));
-        Self(New::Typed(Box::new(member)))
+        Self(New::Typed(Member::Supervisor(Box::new(supervisor))))
     }
 }
 

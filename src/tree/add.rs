@@ -5,6 +5,7 @@ use supervisor_layers::StopCause;
 use super::{Child, Scope, scope::Coming};
 use crate::{
     SupervisorError,
+    control::Change,
     spec::{Member, New, NewChild},
 };
 
@@ -15,36 +16,65 @@ impl Scope {
         new: NewChild,
         correlation: u64,
     ) -> Result<Arc<Child>, SupervisorError> {
-        let member = match new.0 {
-            New::Typed(member) => *member,
-            New::Declared(declaration) => self.declared(&declaration)?,
-        };
-        self.add_member(member, Coming::Added, correlation).await
+        let child = self.take_in(new, correlation)?;
+        self.come_up(&child, correlation).await?;
+        Ok(child)
     }
 
-    pub(super) async fn add_member(
+    /// Adds a child and has it start.
+    pub(crate) fn take_in(
         &self,
-        member: Member,
+        new: NewChild,
+        correlation: u64,
+    ) -> Result<Arc<Child>, SupervisorError> {
+        let member = match new.0 {
+            New::Typed(member) => member,
+            New::Declared(declaration) => self.declared(&declaration)?,
+        };
+        self.take_in_as(Coming::Added, member, correlation)
+    }
+
+    /// Adds one more of a pool, as [`add`](Self::add) does.
+    pub(super) async fn add_replica(
+        &self,
+        replica: Member,
+        correlation: u64,
+    ) -> Result<Arc<Child>, SupervisorError> {
+        let child = self.take_in_as(Coming::Replica, replica, correlation)?;
+        self.come_up(&child, correlation).await?;
+        Ok(child)
+    }
+
+    fn take_in_as(
+        &self,
         coming: Coming,
+        member: Member,
         correlation: u64,
     ) -> Result<Arc<Child>, SupervisorError> {
         let child = self.insert(member, coming, correlation)?;
         self.launch_first(&child);
-        match self.first_start(&child).await {
-            Ok(()) => Ok(child),
-            Err(not_started) => {
-                // Whoever came to depend on it meanwhile does so on nobody.
-                Box::pin(self.evict(&child, correlation)).await;
-                Err(SupervisorError::StartFailed {
-                    path: child.path(),
-                    reason: not_started.to_string(),
-                })
-            }
-        }
+        Ok(child)
+    }
+
+    /// Waits until a child that was taken in has started. One that does not start is taken out again.
+    pub(crate) async fn come_up(
+        &self,
+        child: &Arc<Child>,
+        correlation: u64,
+    ) -> Result<(), SupervisorError> {
+        let Err(not_started) = self.first_start(child).await else {
+            return Ok(());
+        };
+        // Whoever came to depend on it meanwhile does so on nobody.
+        Box::pin(self.evict(child, correlation)).await;
+        Err(SupervisorError::StartFailed {
+            path: child.path(),
+            reason: not_started.to_string(),
+        })
     }
 
     /// Ends a child and takes it out. One whose run cannot be ended is taken out all the same, and stays
-    /// accounted for until it has ended. `false`: somebody else took it out meanwhile.
+    /// accounted for until it has ended.
     ///
     /// # Errors
     ///
@@ -53,14 +83,23 @@ impl Scope {
         &self,
         child: &Arc<Child>,
         correlation: u64,
-    ) -> Result<bool, SupervisorError> {
-        let first = self.let_go(child)?;
-        if first {
+    ) -> Result<Change, SupervisorError> {
+        let goes = self.let_go(child)?;
+        Ok(self.see_off(child, goes, correlation).await)
+    }
+
+    /// Ends a child that was let go, and takes it out. One that goes, or has gone, without this is waited for.
+    pub(crate) async fn see_off(&self, child: &Arc<Child>, goes: bool, correlation: u64) -> Change {
+        if goes {
             self.evict(child, correlation).await;
         } else {
             self.take_down(child, StopCause::Removal).await;
         }
-        Ok(first)
+        match (goes, child.is_gone()) {
+            (_, false) => Change::Lingering,
+            (true, true) => Change::Done,
+            (false, true) => Change::AlreadySo,
+        }
     }
 
     pub(super) async fn evict(&self, child: &Arc<Child>, correlation: u64) {

@@ -2,7 +2,7 @@ use std::{
     any::Any,
     fmt,
     sync::{
-        Arc, Mutex, Weak,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -211,7 +211,7 @@ impl Child {
 
     /// That one, if it is there still.
     pub(crate) fn under(&self) -> Option<Arc<Scope>> {
-        self.core().scope.get().and_then(Weak::upgrade)
+        self.core().supervisor()
     }
 
     pub(crate) fn scope(&self) -> Option<&Arc<Scope>> {

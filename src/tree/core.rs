@@ -26,7 +26,7 @@ use crate::{
 ///
 /// Apart from the supervisor itself, which owns the children, so that they do not keep each other alive.
 pub(crate) struct ScopeCore {
-    pub(super) path: SupervisorPath,
+    pub(crate) path: SupervisorPath,
     pub(crate) tree: Arc<Tree>,
     /// The supervisor itself, once it is made and as long as there is one.
     pub(super) scope: OnceLock<Weak<Scope>>,
@@ -79,6 +79,11 @@ impl ScopeCore {
             cause: AtomicU64::new(0),
             dependants_wait: AtomicBool::new(false),
         }
+    }
+
+    /// The supervisor, if it is there still.
+    pub(crate) fn supervisor(&self) -> Option<Arc<Scope>> {
+        self.scope.get().and_then(Weak::upgrade)
     }
 
     /// What the supervisor does from now on is a consequence of this.

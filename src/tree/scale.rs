@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Child, Scope, scope::Coming};
+use super::{Child, Scope};
 use crate::{
     SupervisorError,
     spec::{Member, Replicas},
@@ -74,7 +74,7 @@ impl Scope {
             let started = match of.replica(index) {
                 Ok(replica) => {
                     let replica = Member::Child(replica);
-                    self.add_member(replica, Coming::Replica, correlation).await
+                    self.add_replica(replica, correlation).await
                 }
                 Err(reason) => Err(SupervisorError::StartFailed {
                     path: self.path().child(&index.to_string()),

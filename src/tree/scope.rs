@@ -315,7 +315,7 @@ impl Scope {
         // With the children locked, so that nobody else does the same, and whoever ends them all or takes
         // this one out comes before or after.
         let children = lock(&self.children);
-        let stands = children.live && children.by_instance.contains_key(&child.gate().instance());
+        let stands = children.live && children.have(child);
         let launched = stands && !child.is_leaving() && child.is_over() && admit(child.gate());
         if launched {
             driver::spawn(child);
@@ -323,10 +323,10 @@ impl Scope {
         launched
     }
 
-    /// A child that is about to be taken out is launched no more. `false`: somebody takes it out already.
-    pub(super) fn let_go(&self, child: &Child) -> Result<bool, SupervisorError> {
+    /// A child that is about to be taken out is launched no more. `false`: somebody takes it out already, or has.
+    pub(crate) fn let_go(&self, child: &Child) -> Result<bool, SupervisorError> {
         let children = lock(&self.children);
-        if child.is_leaving() {
+        if child.is_leaving() || !children.have(child) {
             return Ok(false);
         }
         let dependants = children.dependants(child.gate().id());
@@ -465,6 +465,10 @@ impl Children {
 
     fn by_name(&self, id: &str) -> Option<&Arc<Child>> {
         Some(&self.by_name.get(id)?.0)
+    }
+
+    fn have(&self, child: &Child) -> bool {
+        self.by_instance.contains_key(&child.gate().instance())
     }
 
     fn insert(&mut self, child: Arc<Child>) {

@@ -105,7 +105,7 @@ impl Journal {
             },
             EventKind::Tree(step) => match step {
                 TreeEvent::ShutdownStageEntered { .. } => self.closing = true,
-                TreeEvent::CommandAccepted { .. } => {
+                TreeEvent::CommandAccepted { .. } | TreeEvent::ChildAdded => {
                     self.touched.insert(path);
                 }
                 TreeEvent::Removed => {

@@ -7,10 +7,11 @@ use std::{
 };
 
 use rust_supervisor::{
-    Backoff, Change, ChildPolicy, ChildSpec, ChildStatus, CommandMeta, CommandOutcome, EventItem,
-    EventKind, ExitOutcome, Jitter, LifecycleEvent, NodeState, OnFuseBlown, ReadinessPolicy,
-    Supervisor, SupervisorError, SupervisorEvent, SupervisorHandle, SupervisorPath, SupervisorSpec,
-    TaskContext, TaskFailure, TaskResult, TreeEvent, layers::context::HoldReason, ms,
+    AddedChild, Backoff, Change, ChildPolicy, ChildSpec, ChildStatus, Children, CommandMeta,
+    EventItem, EventKind, ExitOutcome, Jitter, LifecycleEvent, NodeState, OnFuseBlown,
+    ReadinessPolicy, Supervisor, SupervisorError, SupervisorEvent, SupervisorHandle,
+    SupervisorPath, SupervisorSpec, TaskContext, TaskFailure, TaskResult, TreeEvent,
+    layers::context::HoldReason, ms,
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -122,6 +123,7 @@ async fn script(
     trace: &mut Trace,
 ) {
     let mut due = Instant::now();
+    let program = Program::of(plan);
     let last = (LAST, &Order::Shutdown);
     let lines = plan.script.iter().map(|line| (line.after, &line.order));
     let mut answers = Vec::new();
@@ -133,7 +135,7 @@ async fn script(
             answers.push(None);
             continue;
         }
-        let command = carry_out(plan, order, handle, witness, began);
+        let command = carry_out(plan, order, handle, &program, witness, began);
         answers.push(Some(tokio::spawn(async move {
             let answer = tokio::time::timeout(FOREVER, command).await;
             (
@@ -169,9 +171,11 @@ fn carry_out(
     plan: &Plan,
     order: &Order,
     handle: &SupervisorHandle,
+    program: &Program,
     witness: &Arc<Witness>,
     began: Instant,
 ) -> impl Future<Output = Answer> + Send + 'static {
+    let program = program.clone();
     let by = CommandMeta::new("model", "as planned").unwrap();
     let (handle, order) = (handle.clone(), order.clone());
     let target = |number| SupervisorPath::from(plan.target(number).as_str());
@@ -201,16 +205,58 @@ fn carry_out(
             Order::Resume(_) => handle.resume_child(path, &by).await,
             Order::Restart(_) => handle.restart_child(path, &by).await,
             Order::Quarantine(_) => handle.quarantine_child(path, &by).await,
-            Order::Remove(_) => handle.remove_child(path, &by).await,
-            Order::Add { .. } => handle.add_child(path, child.unwrap(), &by).await,
+            Order::Remove(_) => match program.added(&handle, &path) {
+                Some(added) => return answered(&added.remove().await),
+                None => handle.remove_child(path, &by).await,
+            },
+            Order::Add { .. } => match program.children(&handle, &path) {
+                Some(children) => {
+                    let added = children.add(child.unwrap()).await;
+                    return answered(&added.map(|added| program.note(added)));
+                }
+                None => handle.add_child(path, child.unwrap(), &by).await,
+            },
         };
-        answered(&answer)
+        answered(&answer.map(|outcome| outcome.change))
     }
 }
 
-fn answered(answer: &Result<CommandOutcome, SupervisorError>) -> Answer {
+/// Every other plan's children are added and removed by the program itself, not by commands.
+#[derive(Clone)]
+struct Program {
+    acts: bool,
+    added: Arc<Mutex<BTreeMap<SupervisorPath, AddedChild>>>,
+}
+
+impl Program {
+    fn of(plan: &Plan) -> Self {
+        Self {
+            acts: plan.script.len() % 2 == 1,
+            added: Arc::default(),
+        }
+    }
+
+    fn children(&self, handle: &SupervisorHandle, path: &SupervisorPath) -> Option<Children> {
+        let children = handle.children(path.clone()).ok();
+        children.filter(|_| self.acts)
+    }
+
+    /// The child that stands there, if it was added so.
+    fn added(&self, handle: &SupervisorHandle, path: &SupervisorPath) -> Option<AddedChild> {
+        let stands = handle.child_state(path.clone()).ok()?.instance;
+        let added = self.added.lock().unwrap().get(path).cloned();
+        added.filter(|added| added.instance() == stands)
+    }
+
+    fn note(&self, added: AddedChild) -> Change {
+        self.added.lock().unwrap().insert(added.path(), added);
+        Change::Done
+    }
+}
+
+fn answered(answer: &Result<Change, SupervisorError>) -> Answer {
     match answer {
-        Ok(outcome) => match outcome.change {
+        Ok(change) => match change {
             Change::Done => Answer::Done,
             Change::AlreadySo => Answer::AlreadySo,
             Change::Lingering => Answer::Lingering,
