@@ -31,7 +31,7 @@ const PEERS: [(&str, &str); 12] = [
 ];
 
 /// What is measured, at which sizes, and what this library is to reach: so many times the floor, or so much.
-const OPERATIONS: [(&str, &[usize], Target); 11] = [
+const OPERATIONS: [(&str, &[usize], Target); 12] = [
     (
         "start",
         &[1_000, 10_000, 100_000, 1_000_000],
@@ -57,6 +57,11 @@ const OPERATIONS: [(&str, &[usize], Target); 11] = [
     ("latency", &[100, 10_000, 100_000], Target::Ratio(1.0)),
     ("one_for_all", &[1_000, 10_000], Target::Ratio(3.0)),
     ("add_remove", &[100, 10_000], Target::Ratio(2.0)),
+    (
+        "add_remove_by_command",
+        &[100, 10_000],
+        Target::Floor("add_remove", 2.0),
+    ),
     ("state", &[10_000], Target::Value(6.0)),
     ("state_of_one", &[10_000], Target::Value(200.0)),
 ];

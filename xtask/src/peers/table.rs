@@ -43,7 +43,7 @@ pub(super) fn print(measured: &Measured) {
         }
     }
     println!(
-        "\n{:<18} {:>8} {:<7} {:>12} {:>8}  {:<34} target",
+        "\n{:<21} {:>8} {:<7} {:>12} {:>8}  {:<34} target",
         "operation", "size", "", "this", "× raw", "best peer"
     );
     for (operation, _, target) in OPERATIONS {
@@ -89,7 +89,7 @@ fn summary(
         Target::Value(most) => verdict(Some(this), most, ""),
     };
     let ratio = ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
-    println!("{operation:<18} {size:>8} {figure:<7} {this:>12.1} {ratio:>8}  {best:<34} {target}");
+    println!("{operation:<21} {size:>8} {figure:<7} {this:>12.1} {ratio:>8}  {best:<34} {target}");
 }
 
 fn verdict(value: Option<f64>, most: f64, unit: &str) -> String {
@@ -136,7 +136,7 @@ fn growth(operation: &str, measured: &Measured) {
             };
             let exponent = flat + of_figure;
             println!(
-                "{:<18} {name:<7} {what} with the size to the {exponent:.2}",
+                "{:<21} {name:<7} {what} with the size to the {exponent:.2}",
                 ""
             );
         }

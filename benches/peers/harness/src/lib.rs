@@ -140,6 +140,9 @@ impl Done {
     }
 }
 
+/// How often a child is added and removed, whatever the size: ten times as many as are over before the threads of a
+/// program have settled, and the memory for its history has been touched.
+pub const ADDITIONS: usize = 50_000;
 /// How often a crash loop is let go round, whatever the size.
 pub const RESTARTS: usize = 200_000;
 /// How many single failures are timed.

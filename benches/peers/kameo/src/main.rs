@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Done, FailedAt, RESTARTS, Taken, failures, memory, operations};
+use harness::{ADDITIONS, Done, FailedAt, RESTARTS, Taken, failures, memory, operations};
 use kameo::{
     actor::{Actor, ActorRef, Spawn, WeakActorRef},
     error::ActorStopReason,
@@ -242,19 +242,18 @@ async fn one_for_all(n: usize) -> Taken {
 }
 
 async fn add_remove(n: usize) -> Taken {
-    const TIMES: usize = 5_000;
     let (idle, more) = (Idle::new(), Idle::new());
     let supervisor = OneForOne::spawn(Supervisor);
     let _children = idle.supervised(n, &supervisor).await;
     let began = Instant::now();
-    for _ in 0..TIMES {
+    for _ in 0..ADDITIONS {
         let child = supervised::<_, Idle>(&supervisor, more.clone()).await;
         child.stop_gracefully().await.unwrap();
         child.wait_for_shutdown().await;
     }
     let took = began.elapsed();
     // The last may be told to be down before it has been dropped.
-    more.ended.reach(TIMES).await;
-    assert_eq!((more.ended.count(), idle.running()), (TIMES, n));
-    Taken::each(took, TIMES)
+    more.ended.reach(ADDITIONS).await;
+    assert_eq!((more.ended.count(), idle.running()), (ADDITIONS, n));
+    Taken::each(took, ADDITIONS)
 }

@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Done, FailedAt, RESTARTS, Taken, failures, leave_out, memory, operations};
+use harness::{
+    ADDITIONS, Done, FailedAt, RESTARTS, Taken, failures, leave_out, memory, operations,
+};
 use ractor::{
     Actor, ActorProcessingErr, ActorRef, ActorStatus, async_trait, call, registry::where_is,
 };
@@ -281,7 +283,6 @@ async fn one_for_all(n: usize) -> Taken {
 }
 
 async fn add_remove(n: usize) -> Taken {
-    const TIMES: usize = 5_000;
     let options = DynamicSupervisorOptions {
         max_children: None,
         max_restarts: usize::MAX,
@@ -296,7 +297,7 @@ async fn add_remove(n: usize) -> Taken {
     }
     let more = Idle::new();
     let began = Instant::now();
-    for time in 0..TIMES {
+    for time in 0..ADDITIONS {
         // A name stays taken until the actor that was killed has gone.
         let name = format!("more{time}");
         let child = child(name.clone(), more.clone());
@@ -305,10 +306,10 @@ async fn add_remove(n: usize) -> Taken {
         let removed = DynamicSupervisor::terminate_child(supervisor.clone(), name);
         removed.await.unwrap();
     }
-    more.ended.reach(TIMES).await;
+    more.ended.reach(ADDITIONS).await;
     let took = began.elapsed();
-    assert_eq!((more.begun.count(), idle.running()), (TIMES, n));
-    Taken::each(took, TIMES)
+    assert_eq!((more.begun.count(), idle.running()), (ADDITIONS, n));
+    Taken::each(took, ADDITIONS)
 }
 
 async fn state(n: usize) -> Taken {

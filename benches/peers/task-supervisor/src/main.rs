@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Done, FailedAt, RESTARTS, Taken, failures, memory, operations};
+use harness::{ADDITIONS, Done, FailedAt, RESTARTS, Taken, failures, memory, operations};
 use task_supervisor::{
     CancellationToken, SupervisedTask, SupervisorBuilder, SupervisorHandle, TaskResult, TaskStatus,
 };
@@ -163,11 +163,10 @@ async fn latency(n: usize) -> Taken {
 }
 
 async fn add_remove(n: usize) -> Taken {
-    const TIMES: usize = 5_000;
     let handle = idles(n).await;
     let begun = Done::new();
     let began = Instant::now();
-    for time in 0..TIMES {
+    for time in 0..ADDITIONS {
         // A name that was killed stays taken.
         let name = format!("more{time}");
         handle.add_task(&name, Idle(begun.clone())).await.unwrap();
@@ -176,7 +175,7 @@ async fn add_remove(n: usize) -> Taken {
     }
     let took = began.elapsed();
     assert_eq!(running(&handle).await, n);
-    Taken::each(took, TIMES)
+    Taken::each(took, ADDITIONS)
 }
 
 async fn state(n: usize) -> Taken {

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use harness::{Done, Taken, memory, operations};
+use harness::{ADDITIONS, Done, Taken, memory, operations};
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -69,11 +69,10 @@ async fn shutdown(n: usize) -> Taken {
 }
 
 async fn add_remove(n: usize) -> Taken {
-    const TIMES: usize = 20_000;
     let tasks = idles(n).await;
     let begun = Done::new();
     let began = Instant::now();
-    for time in 1..=TIMES {
+    for time in 1..=ADDITIONS {
         let own = tasks.stop.child_token();
         let task = tasks.idle(own.clone(), &begun);
         begun.reach(time).await;
@@ -81,6 +80,6 @@ async fn add_remove(n: usize) -> Taken {
         task.await.expect("it ends by itself");
     }
     let took = began.elapsed();
-    assert_eq!((begun.count(), tasks.tracker.len()), (TIMES, n));
-    Taken::each(took, TIMES)
+    assert_eq!((begun.count(), tasks.tracker.len()), (ADDITIONS, n));
+    Taken::each(took, ADDITIONS)
 }

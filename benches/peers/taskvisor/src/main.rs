@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Done, FailedAt, RESTARTS, Taken, failures, memory, operations};
+use harness::{ADDITIONS, Done, FailedAt, RESTARTS, Taken, failures, memory, operations};
 use taskvisor::{
     BackoffPolicy, Supervisor, SupervisorConfig, SupervisorHandle, TaskContext, TaskError, TaskFn,
     TaskRef, TaskSpec,
@@ -161,19 +161,18 @@ async fn latency(n: usize) -> Taken {
 }
 
 async fn add_remove(n: usize) -> Taken {
-    const TIMES: usize = 5_000;
     let handle = idles(n).await;
     let begun = Done::new();
     let began = Instant::now();
-    for time in 0..TIMES {
+    for time in 0..ADDITIONS {
         let more = handle.add(idle("more".to_owned(), &begun)).await.unwrap();
         begun.reach(time + 1).await;
         assert!(handle.cancel(more).execute().await.unwrap());
     }
     let took = began.elapsed();
-    assert_eq!(begun.count(), TIMES);
+    assert_eq!(begun.count(), ADDITIONS);
     assert_eq!(handle.alive_snapshot().await.len(), n);
-    Taken::each(took, TIMES)
+    Taken::each(took, ADDITIONS)
 }
 
 async fn state(n: usize) -> Taken {

@@ -5,10 +5,10 @@ use std::{
     future::Future,
     hint::black_box,
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use harness::{Done, FailedAt, RESTARTS, Taken, failures, memory, operations};
+use harness::{ADDITIONS, Done, FailedAt, RESTARTS, Taken, failures, memory, operations};
 use rust_supervisor::{
     ChildSpec, ChildStatus, CommandMeta, IntoTaskResult, RestartLayer, ShutdownOrder, Supervisor,
     SupervisorHandle, SupervisorSpec, TaskContext, secs, service_fn,
@@ -86,6 +86,7 @@ pub fn run<S: Stack>() {
         "latency" => latency::<S>,
         "one_for_all" => one_for_all::<S>,
         "add_remove" => add_remove::<S>,
+        "add_remove_by_command" => add_remove_by_command::<S>,
         "state" => state::<S>,
         "state_of_one" => state_of_one::<S>,
     });
@@ -143,7 +144,12 @@ async fn stop<S: Stack>(n: usize, order: ShutdownOrder) -> Taken {
     let began = Instant::now();
     let result = handle.shutdown_tree(&by()).await.unwrap();
     let took = began.elapsed();
-    assert!(result.clean && result.report.children.len() == n, "{} {}", result, result.report.children.len());
+    assert!(
+        result.clean && result.report.children.len() == n,
+        "{} {}",
+        result,
+        result.report.children.len()
+    );
     Taken::each(took, n)
 }
 
@@ -266,20 +272,36 @@ async fn one_for_all<S: Stack>(n: usize) -> Taken {
     Taken::each(took, n)
 }
 
+/// As a program does it by itself.
 async fn add_remove<S: Stack>(n: usize) -> Taken {
-    const TIMES: usize = 5_000;
-    let handle = idles::<S>(one_for_one(), n).await;
-    let (by, begun) = (by(), Done::new());
+    let (handle, begun) = (idles::<S>(one_for_one(), n).await, Done::new());
+    let children = handle.children("/").unwrap();
     let began = Instant::now();
-    for _ in 0..TIMES {
-        let child = idle::<S>("more".to_owned(), &begun);
-        handle.add_child("/", child, &by).await.unwrap();
+    for _ in 0..ADDITIONS {
+        let more = idle::<S>("more".to_owned(), &begun);
+        let added = children.add(more).await.unwrap();
+        added.remove().await.unwrap();
+    }
+    came_and_went(&handle, n, &begun, began.elapsed())
+}
+
+/// As people and their tools do it, saying who they are and why.
+async fn add_remove_by_command<S: Stack>(n: usize) -> Taken {
+    let (handle, begun) = (idles::<S>(one_for_one(), n).await, Done::new());
+    let by = by();
+    let began = Instant::now();
+    for _ in 0..ADDITIONS {
+        let more = idle::<S>("more".to_owned(), &begun);
+        handle.add_child("/", more, &by).await.unwrap();
         handle.remove_child("more", &by).await.unwrap();
     }
-    let took = began.elapsed();
-    assert_eq!(begun.count(), TIMES);
+    came_and_went(&handle, n, &begun, began.elapsed())
+}
+
+fn came_and_went(handle: &SupervisorHandle, n: usize, begun: &Done, took: Duration) -> Taken {
+    assert_eq!(begun.count(), ADDITIONS);
     assert_eq!(handle.health().children["running"], n);
-    Taken::each(took, TIMES)
+    Taken::each(took, ADDITIONS)
 }
 
 async fn state<S: Stack>(n: usize) -> Taken {

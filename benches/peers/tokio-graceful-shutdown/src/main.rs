@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Done, Taken, memory, operations};
+use harness::{ADDITIONS, Done, Taken, memory, operations};
 use tokio::sync::oneshot;
 use tokio_graceful_shutdown::{NestedSubsystem, SubsystemBuilder, SubsystemHandle, Toplevel};
 use tokio_util::sync::CancellationToken;
@@ -99,22 +99,21 @@ async fn shutdown(n: usize) -> Taken {
 
 /// From within: only a subsystem can start another.
 async fn add_remove(n: usize) -> Taken {
-    const TIMES: usize = 5_000;
     let (taken, when_taken) = oneshot::channel();
     let idle = Idle::new();
     let run = async move |parent: &mut SubsystemHandle| {
         idle.start_all(n, parent);
         idle.begun.reach(n).await;
         let began = Instant::now();
-        for time in 1..=TIMES {
+        for time in 1..=ADDITIONS {
             let more = idle.start("more", parent);
             idle.begun.reach(n + time).await;
             more.initiate_shutdown();
             more.join().await.unwrap();
         }
         let took = began.elapsed();
-        assert_eq!((idle.ended.count(), idle.running()), (TIMES, n));
-        taken.send(Taken::each(took, TIMES)).ok().unwrap();
+        assert_eq!((idle.ended.count(), idle.running()), (ADDITIONS, n));
+        taken.send(Taken::each(took, ADDITIONS)).ok().unwrap();
     };
     let _top: Toplevel = Toplevel::new(run);
     when_taken.await.unwrap()

@@ -2,7 +2,7 @@
 
 use std::{future::pending, sync::Arc, time::Instant};
 
-use harness::{Done, Taken, memory, operations};
+use harness::{ADDITIONS, Done, Taken, memory, operations};
 use tokio::task::JoinHandle;
 
 fn main() {
@@ -64,10 +64,9 @@ async fn shutdown(n: usize) -> Taken {
 }
 
 async fn add_remove(n: usize) -> Taken {
-    const TIMES: usize = 20_000;
     let (tasks, begun) = (idles(n).await, Done::new());
     let began = Instant::now();
-    for time in 0..TIMES {
+    for time in 0..ADDITIONS {
         let task = idle(&begun);
         begun.reach(time + 1).await;
         task.abort();
@@ -75,5 +74,5 @@ async fn add_remove(n: usize) -> Taken {
     }
     let took = began.elapsed();
     assert_eq!(running(&tasks), n);
-    Taken::each(took, TIMES)
+    Taken::each(took, ADDITIONS)
 }

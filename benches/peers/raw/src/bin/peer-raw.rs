@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use harness::{Done, FailedAt, RESTARTS, Taken, failures, memory, operations};
+use harness::{ADDITIONS, Done, FailedAt, RESTARTS, Taken, failures, memory, operations};
 use tokio::{
     sync::Notify,
     task::{JoinHandle, JoinSet},
@@ -162,16 +162,15 @@ async fn one_for_all(n: usize) -> Taken {
 }
 
 async fn add_remove(n: usize) -> Taken {
-    const TIMES: usize = 20_000;
     let begun = Done::new();
     let Tasks { stop, .. } = idles(n, &begun).await;
     let began = Instant::now();
-    for time in 1..=TIMES {
+    for time in 1..=ADDITIONS {
         let own = stop.child_token();
         let task = idle(&own, &begun);
         begun.reach(n + time).await;
         own.cancel();
         task.await.expect("it ends by itself");
     }
-    Taken::each(began.elapsed(), TIMES)
+    Taken::each(began.elapsed(), ADDITIONS)
 }
