@@ -60,6 +60,21 @@ impl Record {
 }
 
 impl Records {
+    /// For how many records there is room from the first one on. Memory that nobody has touched costs nothing, and
+    /// what grows is copied into memory that nobody has.
+    const ROOM: usize = 8192;
+
+    /// Of a ring that remembers so many.
+    #[inline]
+    pub(super) fn open(&mut self, capacity: usize) {
+        if self.records.capacity() == 0 {
+            let room = capacity.min(Self::ROOM);
+            self.records.reserve_exact(room);
+            // Hardly anybody has one record in a row alone.
+            self.whose.queue.reserve_exact(room / 2);
+        }
+    }
+
     #[inline]
     pub(super) fn push(
         &mut self,

@@ -203,6 +203,7 @@ impl Ring {
         let entry = entry.into();
         let (count, opens) = (u64::from(entry.count()), entry.opens());
         let mut lane = self.lanes.own();
+        lane.open(self.capacity);
         // The lane is held meanwhile: a reader, who holds them all, finds every number that is given out.
         let sequence = self.last.0.fetch_add(count, Ordering::AcqRel) + 1;
         let head = sequence + count - 1;
@@ -240,7 +241,10 @@ impl Ring {
         let first = self.first(head);
         let most = 2 * Self::SWEEP as usize;
         let _ = (0..most).all(|_| lane.forget(first));
-        lane.shrink();
+        // Before anything is forgotten all lanes may still come to need what they have.
+        if first > 1 {
+            lane.shrink();
+        }
     }
 
     /// The first sequence that is remembered when the last is `head`.

@@ -52,6 +52,8 @@ pub struct ChildShutdown {
     /// From being asked to its end.
     #[serde(rename = "took_ms", with = "serde_millis")]
     pub took: Duration,
+    /// The event that tells it.
+    pub sequence: u64,
 }
 
 /// A run or helper that could not be ended.
@@ -101,7 +103,7 @@ pub struct ShutdownPipelineReport {
     /// Who asked for it and what for; absent when a handle was dropped or a token cancelled.
     pub requested: Option<crate::meta::CommandMeta>,
     /// The children, in the order in which they ended.
-    pub children: Arc<[ChildShutdown]>,
+    pub children: Arc<Vec<ChildShutdown>>,
     /// What was left.
     pub reconcile: ShutdownReconcileReport,
     /// How long it took.

@@ -315,17 +315,16 @@ fn reconcile(scope: &Arc<Scope>, began: Instant) -> ShutdownResult {
         account_child(tree, &child, &mut count);
     }
     let alive = |path: &SupervisorPath| count.stragglers.iter().any(|alive| alive.path == *path);
-    let children = tree.take_shutdowns().map(|mut child| {
+    let mut children = tree.take_shutdowns();
+    for child in &mut children {
         if child.status == ChildShutdownStatus::AbortFailed && !alive(&child.path) {
             child.status = ChildShutdownStatus::LateReport;
         }
-        child
-    });
-    let children = children.collect();
+    }
     let asked = tree.asked_at().unwrap_or(began);
     let report = ShutdownPipelineReport {
         requested: tree.requested(),
-        children,
+        children: Arc::new(children),
         reconcile: count,
         took: asked.elapsed(),
         timed_out: tree.budget_spent(),

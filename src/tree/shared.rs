@@ -51,8 +51,7 @@ pub(crate) struct Tree {
     budget: Mutex<Option<Instant>>,
     /// Of all waits for a child that is to start or to end.
     pub(super) deadlines: Deadlines,
-    /// By the sequence of the event that tells it.
-    ended: Lanes<Vec<(u64, ChildShutdown)>>,
+    ended: Lanes<Vec<ChildShutdown>>,
     /// Removed children whose run could not be ended; none once the tree has ended.
     lingering: Mutex<Option<Vec<Arc<Child>>>>,
     first_failure: Mutex<Option<(SupervisorPath, String)>>,
@@ -319,26 +318,36 @@ impl Tree {
             ChildShutdownStatus::Graceful
         };
         let event = TreeEvent::ChildShutdown { status };
-        let told = self.tell(child, last.generation, event, at, self.correlation());
-        let shutdown = ChildShutdown {
+        let sequence = self.tell(child, last.generation, event, at, self.correlation());
+        let mut ended = self.ended.own();
+        if ended.capacity() == 0 {
+            ended.reserve_exact(self.instances.load(Ordering::Relaxed).min(8192) as usize);
+        }
+        ended.push(ChildShutdown {
             path: child.path(),
             generation: last.generation,
             status,
             took: Duration::from(at).saturating_sub(asked.at),
-        };
-        self.ended.own().push((told, shutdown));
+            sequence,
+        });
     }
 
     /// How the children took the shutdown, in the order in which they ended.
-    pub(super) fn take_shutdowns(&self) -> impl Iterator<Item = ChildShutdown> {
-        let mut ended: Vec<_> = self
+    pub(super) fn take_shutdowns(&self) -> Vec<ChildShutdown> {
+        let mut lanes: Vec<_> = self
             .ended
             .all()
             .iter_mut()
-            .flat_map(|lane| std::mem::take(&mut **lane))
+            .map(|lane| std::mem::take(&mut **lane))
             .collect();
-        ended.sort_by_key(|(told, _)| *told);
-        ended.into_iter().map(|(_, shutdown)| shutdown)
+        // Those of the thread that has most stay where they are.
+        lanes.sort_unstable_by_key(Vec::len);
+        let mut ended = lanes.pop().unwrap_or_default();
+        for mut others in lanes {
+            ended.append(&mut others);
+        }
+        ended.sort_by_key(|child| child.sequence);
+        ended
     }
 
     pub(super) fn note_lingering(&self, child: &Arc<Child>) {
