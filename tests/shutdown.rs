@@ -461,6 +461,45 @@ async fn stages_and_ends_are_told_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_row_of_the_report_names_the_event_that_tells_it() {
+    let helped = ChildSpec::worker("helped", |ctx: TaskContext| async move {
+        ctx.spawn(pending::<()>());
+        ctx.cancelled().await;
+    });
+    let failing = ChildSpec::worker("failing", |ctx: TaskContext| async move {
+        ctx.cancelled().await;
+        Err::<(), _>("too late")
+    });
+    let spec = SupervisorSpec::one_for_one("t")
+        .shutdown_order(ShutdownOrder::Parallel)
+        .child(slow("a", secs(2)))
+        .child(deaf("b"))
+        .child(slow("c", secs(1)))
+        .child(slow("held", secs(1)))
+        .child(helped)
+        .child(failing)
+        .supervisor(SupervisorSpec::one_for_one("n").child(slow("x", secs(1))));
+    let tree = TestTree::start(spec).await;
+    within(tree.pause_child("held", &by())).await.unwrap();
+    let mut events = tree.subscribe_events();
+    let result = tree.shutdown_clean().await;
+    let mut told = Vec::new();
+    while let Some(item) = within(events.next()).await {
+        let event = item.event().expect("no gap");
+        if let EventKind::Tree(TreeEvent::ChildShutdown { status }) = event.kind {
+            assert_eq!((event.attempt, event.correlation_id.is_some()), (0, true));
+            told.push((event.path, event.generation, status, event.sequence));
+        }
+    }
+    let rows = result.report.children.iter();
+    let rows: Vec<_> = rows
+        .map(|row| (row.path.clone(), row.generation, row.status, row.sequence))
+        .collect();
+    assert_eq!(rows.len(), 8);
+    assert_eq!(rows, told);
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_thousand_children_stop_and_are_all_counted() {
     let mut spec = SupervisorSpec::one_for_one("t").event_channel_capacity(100_000);
     for at in 0..2000 {

@@ -361,10 +361,16 @@ async fn reports_and_health_in_json() {
         result["report"]["requested"],
         json!({"requested_by": "test", "reason": "to see what happens"})
     );
-    let migrate =
-        json!({"path": "/migrate", "generation": 1, "status": "already_exited", "took_ms": 0});
     let children = result["report"]["children"].as_array().unwrap();
-    assert!(children.contains(&migrate), "{children:?}");
+    let migrate = children.iter().find(|child| child["path"] == "/migrate");
+    let migrate = migrate.unwrap();
+    assert_eq!(
+        *migrate,
+        json!({
+            "path": "/migrate", "generation": 1, "status": "already_exited", "took_ms": 0,
+            "sequence": migrate["sequence"].as_u64().unwrap(),
+        })
+    );
     assert_eq!(
         result["report"]["reconcile"],
         json!({

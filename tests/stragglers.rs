@@ -205,3 +205,54 @@ async fn a_removed_child_whose_thread_goes_on_stays_accounted_for() {
     );
     drop(release);
 }
+
+/// Its service blocks when it is dropped, until it is told to go on.
+#[derive(Clone)]
+struct Sticky(Arc<std::sync::Mutex<mpsc::Receiver<()>>>, bool);
+
+impl tower::Service<TaskContext> for Sticky {
+    type Response = ();
+    type Error = std::convert::Infallible;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<(), Self::Error>> + Send>>;
+
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Self::Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, ctx: TaskContext) -> Self::Future {
+        self.1 = true;
+        Box::pin(async move {
+            ctx.cancelled().await;
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Sticky {
+    fn drop(&mut self) {
+        // Only of the one that ran.
+        if self.1 {
+            let _ = self.0.lock().unwrap().recv();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_whose_destructor_blocks_is_alive_though_its_run_ended() {
+    let (release, held) = mpsc::channel();
+    let sticky = Sticky(Arc::new(std::sync::Mutex::new(held)), false);
+    let tree = SupervisorSpec::one_for_one("t")
+        .abort_wait(ms(20))
+        .child(ChildSpec::service("sticky", sticky).grace(ms(10)));
+    let handle = start(tree).await;
+    let result = shut_down(&handle).await;
+    assert!(!result.clean);
+    assert_eq!(status(&result, "sticky"), ChildShutdownStatus::Graceful);
+    let reconcile = &result.report.reconcile;
+    assert_eq!((reconcile.tasks_alive, reconcile.helpers_alive), (1, 0));
+    assert_eq!(reconcile.stragglers[0].path.as_str(), "/sticky");
+    release.send(()).unwrap();
+}

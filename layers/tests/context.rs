@@ -438,7 +438,7 @@ async fn the_gate_answers_single_questions_as_the_snapshot_does() {
     let ctx = TaskContext::detached("child");
     let gate = ctx.gate();
     assert_eq!((gate.grace(), gate.restart_type()), (None, None));
-    assert_eq!((gate.start_timeout(), gate.last_run().exit), (None, None));
+    assert_eq!(gate.start_timeout(), None);
     let child = ServiceBuilder::new()
         .layer(RestartLayer::transient())
         .layer(WatchdogLayer::new().start_timeout(secs(7)))
@@ -455,6 +455,8 @@ async fn the_gate_answers_single_questions_as_the_snapshot_does() {
     assert!(gate.has_helpers());
     gate.shutdown();
     within(life).await.unwrap().unwrap();
-    assert_eq!(gate.last_run().exit, Some(TaskExit::Cancelled));
+    let last = gate.last_word().unwrap();
+    assert_eq!((last.generation, last.exit), (1, Some(TaskExit::Cancelled)));
+    assert_eq!(gate.last_word(), None, "it has been said");
     assert!(!gate.has_helpers());
 }

@@ -306,3 +306,54 @@ async fn a_stack_without_restarts_is_one_run_that_its_supervisor_calls_again() {
     );
     assert_eq!(owner.decisions()[0].restart, RestartType::Temporary);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_leaves_nothing_is_told_as_the_last() {
+    let leaf = ContextSpec {
+        leaf: true,
+        ..ContextSpec::default()
+    };
+    type Before = fn(&TaskContext);
+    let cases: [(&str, &ContextSpec, Before, bool); 6] = [
+        ("a leaf", &leaf, |_| {}, true),
+        ("no leaf", &ContextSpec::default(), |_| {}, false),
+        (
+            "with a helper",
+            &leaf,
+            |ctx| drop(ctx.gate().context().spawn(std::future::pending::<()>())),
+            false,
+        ),
+        (
+            "stopped before",
+            &leaf,
+            |ctx| assert!(ctx.gate().pause()),
+            false,
+        ),
+        (
+            "told already",
+            &leaf,
+            |ctx| assert!(ctx.gate().last_word().is_some()),
+            false,
+        ),
+        ("ended before", &leaf, |ctx| ctx.gate().shutdown(), false),
+    ];
+    for (case, spec, before, is_last) in cases {
+        let (owner, ctx) = supervised(spec.clone());
+        let slow = service_fn(|ctx: TaskContext| async move {
+            ctx.cancelled().await;
+            tokio::time::sleep(secs(1)).await;
+        });
+        let child = ServiceBuilder::new()
+            .layer(RestartLayer::permanent())
+            .service(slow);
+        let life = start(&ctx, child).await;
+        tokio::time::sleep(secs(1)).await;
+        before(&ctx);
+        ctx.gate().end(StopCause::Shutdown, StopRequest::default());
+        within(life).await.unwrap().unwrap();
+        let last: Vec<_> = is_last.then_some(secs(1)).into_iter().collect();
+        assert_eq!(owner.last(), last, "{case}");
+        let told = is_last || case == "told already";
+        assert_eq!(ctx.gate().last_word().is_none(), told, "{case}");
+    }
+}

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use supervisor_layers::{
     LifecycleEvent,
-    context::{RunEnd, Steps},
+    context::{PlainEnd, RunEnd, Steps},
 };
 
 use super::{EventKind, TreeEvent};
@@ -14,6 +14,8 @@ use crate::{commanded::Commanded, shutdown::ChildShutdownStatus};
 pub(crate) enum Entry<'a> {
     Plain(Plain),
     End(&'a RunEnd),
+    /// The end of a child's last run, and how it took the shutdown that ended it.
+    Last(PlainEnd, ChildShutdownStatus),
     Command(Command),
     Other(Box<EventKind>),
 }
@@ -52,6 +54,7 @@ impl Entry<'_> {
         match self {
             // Not more than five.
             Self::End(end) => end.count() as u8,
+            Self::Last(..) => PlainEnd::EVENTS + 1,
             Self::Plain(_) | Self::Command(_) | Self::Other(_) => 1,
         }
     }
@@ -60,7 +63,7 @@ impl Entry<'_> {
     pub(super) fn opens(&self) -> bool {
         match self {
             Self::Plain(_) | Self::Command(Command::Completed(_)) => false,
-            Self::End(_) | Self::Command(Command::Accepted(_)) => true,
+            Self::End(_) | Self::Last(..) | Self::Command(Command::Accepted(_)) => true,
             Self::Other(kind) => matches!(
                 **kind,
                 EventKind::Lifecycle(LifecycleEvent::Unhealthy { .. })
@@ -123,6 +126,12 @@ impl Command {
 impl From<Command> for Entry<'_> {
     fn from(command: Command) -> Self {
         Self::Command(command)
+    }
+}
+
+impl From<(PlainEnd, ChildShutdownStatus)> for Entry<'_> {
+    fn from((end, status): (PlainEnd, ChildShutdownStatus)) -> Self {
+        Self::Last(end, status)
     }
 }
 

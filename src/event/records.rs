@@ -6,6 +6,7 @@ use super::{
     entry::{Entry, Kinds, Plain, Told},
     ring::Origin,
 };
+use crate::shutdown::ChildShutdownStatus;
 
 /// What one lane of the ring remembers: records in the order of their sequences.
 #[derive(Default)]
@@ -40,6 +41,7 @@ pub(super) struct Whose {
 enum What {
     Plain(Plain),
     End(PlainEnd),
+    Last(PlainEnd, ChildShutdownStatus),
     /// Told under this number, as so many events.
     Told {
         number: u32,
@@ -53,6 +55,7 @@ impl Record {
         let count = match self.what {
             What::Plain(_) => 1,
             What::End(_) => PlainEnd::EVENTS,
+            What::Last(..) => PlainEnd::EVENTS + 1,
             What::Told { count, .. } => count,
         };
         self.sequence + u64::from(count)
@@ -120,6 +123,7 @@ impl Records {
                 Some(plain) => return What::End(plain),
                 None => Told::End(end.clone()),
             },
+            Entry::Last(end, status) => return What::Last(end, status),
             Entry::Command(command) => Told::Command(command),
             Entry::Other(kind) => Told::Other(kind),
         };
@@ -162,6 +166,11 @@ impl Records {
         match record.what {
             What::Plain(plain) => Kinds::from_iter([plain.kind()]),
             What::End(end) => Told::End(end.into()).kinds(),
+            What::Last(end, status) => {
+                let mut kinds = Told::End(end.into()).kinds();
+                kinds.push(Plain::Shutdown(status).kind());
+                kinds
+            }
             What::Told { number, .. } => self.told.at(number).kinds(),
         }
     }

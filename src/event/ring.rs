@@ -340,7 +340,11 @@ impl Ring {
             path: SupervisorPath::of(whose.path.clone()),
             instance: whose.instance,
             generation: record.generation,
-            attempt: record.attempt,
+            // What concerns the tree is no attempt of the child's.
+            attempt: match kind {
+                EventKind::Lifecycle(_) => record.attempt,
+                EventKind::Tree(_) => 0,
+            },
             correlation_id: (record.correlation != 0).then_some(record.correlation),
             kind,
         }

@@ -156,6 +156,7 @@ impl Child {
             grouped: strategy != SupervisionStrategy::OneForOne,
             generation: 0,
             layer: Some(core.tree.layer(as_child.policy)),
+            leaf: matches!(kind, ChildKind::Worker(_)),
             own_layers: matches!(&kind, ChildKind::Worker(build) if !build.is_supervised()),
             added: Some(added),
         };

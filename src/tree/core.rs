@@ -9,7 +9,7 @@ use std::{
 
 use supervisor_layers::{
     FuseLimit, Owner, RestartAction, RestartDecision,
-    context::{Recorded, RunId, Steps},
+    context::{Recorded, RunEnd, RunId, Steps},
     policy::{FuseReading, Nanos, SlidingLog},
 };
 use tokio::{sync::Notify, time::Instant};
@@ -205,6 +205,18 @@ impl Owner for ScopeCore {
         self.tree
             .journal
             .append(Origin::from(run), at, steps, correlation)
+    }
+
+    fn record_last(
+        &self,
+        run: RunId<'_>,
+        at: Nanos,
+        end: &RunEnd,
+        asked: Nanos,
+        correlation: u64,
+    ) -> Option<Recorded> {
+        // Nobody waits for a held sibling in a shutdown.
+        self.tree.ends_for_good(run, at, end, asked, correlation)
     }
 
     fn admit_restart(&self, now: Nanos) -> bool {

@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use supervisor_layers::{ChildPolicy, SupervisedLayer, TaskExit, context::after, policy::Nanos};
+use supervisor_layers::{
+    ChildPolicy, StopCause, SupervisedLayer, TaskExit,
+    context::{Recorded, RunEnd, RunId, after},
+    policy::Nanos,
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -300,7 +304,9 @@ impl Tree {
         if !child.account() {
             return;
         }
-        let last = child.gate().last_run();
+        let Some(last) = child.gate().last_word() else {
+            return;
+        };
         let asked = child.was_asked();
         // Of one that is over its last run's end is known; of others there is only now.
         let ended = last
@@ -319,17 +325,56 @@ impl Tree {
         };
         let event = TreeEvent::ChildShutdown { status };
         let sequence = self.tell(child, last.generation, event, at, self.correlation());
-        let mut ended = self.ended.own();
-        if ended.capacity() == 0 {
-            ended.reserve_exact(self.instances.load(Ordering::Relaxed).min(8192) as usize);
-        }
-        ended.push(ChildShutdown {
+        self.note_shutdown(ChildShutdown {
             path: child.path(),
             generation: last.generation,
             status,
             took: Duration::from(at).saturating_sub(asked.at),
             sequence,
         });
+    }
+
+    /// Records the end of a child's last run, if it is the shutdown that ends it and there is no more to say: how it
+    /// took that is told with its end.
+    pub(super) fn ends_for_good(
+        &self,
+        run: RunId<'_>,
+        at: Nanos,
+        end: &RunEnd,
+        asked: Nanos,
+        correlation: u64,
+    ) -> Option<Recorded> {
+        let end = end.plain()?;
+        let by_shutdown = self.is_closing()
+            && end.stopped_for() == Some(StopCause::Shutdown)
+            && correlation == self.correlation()
+            && correlation != 0;
+        if !by_shutdown {
+            return None;
+        }
+        let status = match end.exit() {
+            TaskExit::Aborted => ChildShutdownStatus::Aborted,
+            _ => ChildShutdownStatus::Graceful,
+        };
+        let recorded = self
+            .journal
+            .append(run.into(), at, (end, status), correlation);
+        self.note_shutdown(ChildShutdown {
+            path: SupervisorPath::of(run.path.clone()),
+            generation: run.generation,
+            status,
+            took: at.saturating_sub(asked),
+            sequence: recorded.sequence,
+        });
+        Some(recorded)
+    }
+
+    fn note_shutdown(&self, child: ChildShutdown) {
+        let mut ended = self.ended.own();
+        if ended.capacity() == 0 {
+            ended.reserve_exact(self.instances.load(Ordering::Relaxed).min(8192) as usize);
+        }
+        ended.push(child);
     }
 
     /// How the children took the shutdown, in the order in which they ended.

@@ -41,7 +41,7 @@ pub enum StartOutcome {
     Ending(StopCause),
 }
 
-/// A child's current or last run; see [`Gate::last_run`].
+/// A child's current or last run; see [`Gate::last_word`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastRun {
     /// Which it is; 0 before the first.
@@ -311,14 +311,10 @@ impl Gate {
         self.slot.end_life(true, None);
     }
 
-    /// What is left of the last run when the child's task is over.
-    pub fn last_run(&self) -> LastRun {
-        self.slot.look(|look| LastRun {
-            generation: look.generation(),
-            exit: look.last_end().map(|(exit, _)| exit),
-            ended: look.last_end().map(|(_, at)| at),
-            has_helpers: look.has_helpers(),
-        })
+    /// What is left of the last run, for who tells it as the last there is to say of the child: once. `None`: that
+    /// has been said, with its last end perhaps.
+    pub fn last_word(&self) -> Option<LastRun> {
+        self.slot.last_word()
     }
 
     /// Waits for the outcome of the start of the first run after `generation`. One that has started and is

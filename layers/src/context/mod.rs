@@ -62,6 +62,8 @@ pub struct ContextSpec {
     pub layer: Option<SupervisedLayer>,
     /// It brings them: those of its supervisor say nothing of it.
     pub own_layers: bool,
+    /// Nothing stands below it, whose end would be its own as well.
+    pub leaf: bool,
     /// When it is added, as its owner counts times; now, if that does not say so.
     pub added: Option<Nanos>,
 }

@@ -3,7 +3,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{HoldReason, Steps};
+use super::{HoldReason, RunEnd, Steps};
 use crate::{
     TaskExit,
     policy::{FuseReading, Nanos, RestartDecision},
@@ -46,6 +46,21 @@ pub trait Owner: Any + Send + Sync {
     ///
     /// `at` is, as all times here, since the [origin](Self::origin).
     fn record(&self, run: RunId<'_>, at: Nanos, steps: Steps<'_>, correlation: u64) -> Recorded;
+
+    /// The same of the end of a run that was `asked` to, once, as its child's last: no other follows, and nothing of
+    /// this one is left. `Some`: it was recorded together with the last there is to say of the child; see
+    /// [`Gate::last_word`](super::Gate::last_word). `None`, as it is unless said otherwise: nothing was.
+    fn record_last(
+        &self,
+        run: RunId<'_>,
+        at: Nanos,
+        end: &RunEnd,
+        asked: Nanos,
+        correlation: u64,
+    ) -> Option<Recorded> {
+        let _ = (run, at, end, asked, correlation);
+        None
+    }
 
     /// Whether the supervisor's intensity lets one restart pass now; asked for children without a fuse.
     fn admit_restart(&self, now: Nanos) -> bool;

@@ -72,8 +72,17 @@ impl PlainEnd {
     /// How many events it consists of.
     pub const EVENTS: u8 = 2;
 
-    pub(super) fn exit(self) -> TaskExit {
+    /// How the run ended.
+    pub fn exit(self) -> TaskExit {
         self.exit
+    }
+
+    /// Why it was stopped, if it was.
+    pub fn stopped_for(self) -> Option<StopCause> {
+        match self.action {
+            Action::Stop(cause) => Some(cause),
+            _ => None,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use supervisor_layers::{
     BoxError, LifecycleEvent, Owner, RestartDecision, TaskContext, TaskFailure,
-    context::{ContextSpec, Recorded, RunId, Steps},
+    context::{ContextSpec, Recorded, RunEnd, RunId, Steps},
     secs,
 };
 use tower::Service;
@@ -76,6 +76,8 @@ pub struct Recorder {
     steps: Mutex<Vec<(u64, LifecycleEvent)>>,
     decisions: Mutex<Vec<RestartDecision>>,
     correlations: Mutex<Vec<u64>>,
+    /// When those were asked to that ended as their child's last.
+    last: Mutex<Vec<std::time::Duration>>,
     pub admitted: AtomicU32,
     pub refuses: AtomicBool,
     pub closing: AtomicBool,
@@ -93,6 +95,10 @@ impl Recorder {
 
     pub fn correlations(&self) -> Vec<u64> {
         self.correlations.lock().unwrap().clone()
+    }
+
+    pub fn last(&self) -> Vec<std::time::Duration> {
+        self.last.lock().unwrap().clone()
     }
 
     /// The steps by name, each with its run's generation.
@@ -140,6 +146,18 @@ impl Owner for Recorder {
             sequence: all.len() as u64,
             correlation,
         }
+    }
+
+    fn record_last(
+        &self,
+        run: RunId<'_>,
+        at: supervisor_layers::policy::Nanos,
+        end: &RunEnd,
+        asked: supervisor_layers::policy::Nanos,
+        correlation: u64,
+    ) -> Option<Recorded> {
+        self.last.lock().unwrap().push(asked.into());
+        Some(self.record(run, at, end.into(), correlation))
     }
 
     fn admit_restart(&self, _: supervisor_layers::policy::Nanos) -> bool {

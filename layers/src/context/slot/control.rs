@@ -43,6 +43,9 @@ pub(super) struct Control {
     /// Somebody asked for another run after this one had ended: it begins whatever was decided.
     pub(super) rerun: bool,
     pub(super) lingering: bool,
+    /// The last there is to say of the child has been told.
+    pub(super) told: bool,
+    pub(super) leaf: bool,
     /// A `RestartLayer` carries out the runs of this life.
     pub(super) managed: bool,
     pub(super) beat: Option<Nanos>,
@@ -124,6 +127,8 @@ impl Control {
             group_hold: false,
             rerun: false,
             lingering: false,
+            told: false,
+            leaf: spec.leaf,
             managed: false,
             beat: None,
             past: Past::None,
@@ -242,6 +247,15 @@ impl Control {
     /// Nothing of that run is left to be ended.
     pub(super) fn is_down(&self, generation: u64) -> bool {
         self.generation != generation || (!self.is_alive() && self.helpers().is_none())
+    }
+
+    /// Whether the run that this stop ends is the child's last, and leaves nothing.
+    pub(super) fn is_last(&self, stop: &Stop) -> bool {
+        self.leaf
+            && !self.told
+            && self.end == Some(stop.cause)
+            && self.phase == Phase::Active
+            && self.rare.is_none()
     }
 
     pub(super) fn life_end(&self) -> LifeEnd {

@@ -40,7 +40,9 @@ impl Slot {
             return None;
         }
         let now = self.now();
-        let pending = control.take_stop().map(|stop| stop.cause);
+        let pending = control.take_stop();
+        let last = pending.filter(|stop| control.is_last(stop));
+        let pending = pending.map(|stop| stop.cause);
         let stop = match control.phase {
             Phase::Joining { stopped } => stopped,
             _ => pending,
@@ -79,7 +81,10 @@ impl Slot {
         let message = result.err().map(|failure| failure.message().clone());
         let followed = self.follow(&mut control, &decision, now);
         let end = RunEnd::new(&decision, message, followed);
-        self.record(&mut control, now, &end);
+        let asked = last.and_then(|stop| stop.asked_once());
+        if !asked.is_some_and(|asked| self.record_last(&mut control, now, &end, asked)) {
+            self.record(&mut control, now, &end);
+        }
         control.past.ended(Last {
             generation,
             end,

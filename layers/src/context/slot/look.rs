@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{
-    super::{ChildSettings, ChildStatus, Grace, HoldReason, LifeEnd, ReadinessPolicy},
+    super::{ChildSettings, ChildStatus, Grace, HoldReason, LastRun, LifeEnd, ReadinessPolicy},
     Slot,
     control::{Control, Hold, Phase},
     past::Last,
@@ -19,6 +19,15 @@ pub(crate) struct Look<'a> {
 impl Slot {
     pub(crate) fn look<T>(&self, f: impl FnOnce(Look<'_>) -> T) -> T {
         f(Look::new(self, &self.peek()))
+    }
+}
+
+impl Slot {
+    /// What is left of the last run, to be told of the child for the last time; `None`: it has been.
+    pub(crate) fn last_word(&self) -> Option<LastRun> {
+        let mut control = self.peek();
+        let told = std::mem::replace(&mut control.told, true);
+        (!told).then(|| Look::new(self, &control).last_run())
     }
 }
 
@@ -124,6 +133,15 @@ impl Look<'_> {
     /// How the last run ended, and when.
     pub(crate) fn last_end(&self) -> Option<(TaskExit, Nanos)> {
         self.control.past.last_end()
+    }
+
+    pub(crate) fn last_run(&self) -> LastRun {
+        LastRun {
+            generation: self.generation(),
+            exit: self.last_end().map(|(exit, _)| exit),
+            ended: self.last_end().map(|(_, at)| at),
+            has_helpers: self.has_helpers(),
+        }
     }
 
     /// All there is to know of that.

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-use super::{ChildSnapshot, ContextSpec, Owner, RunId, Steps};
+use super::{ChildSnapshot, ContextSpec, Owner, RunEnd, RunId, Steps};
 use crate::{StopCause, SupervisedLayer, observe, policy::Nanos};
 pub(crate) use admission::{Admission, Wait};
 use control::{Control, Phase};
@@ -125,6 +125,22 @@ impl Slot {
             control.sequence = recorded.sequence;
             control.correlation = recorded.correlation;
         }
+    }
+
+    /// Records the end of the child's last run, if its owner takes that for the last there is to say of the child.
+    fn record_last(&self, control: &mut Control, now: Nanos, end: &RunEnd, asked: Nanos) -> bool {
+        let (run, correlation) = (self.run_id(control), control.correlation);
+        let owner = self.owner();
+        let Some(recorded) =
+            owner.and_then(|owner| owner.record_last(run, now, end, asked, correlation))
+        else {
+            return false;
+        };
+        control.since = now;
+        control.sequence = recorded.sequence;
+        control.correlation = recorded.correlation;
+        control.told = true;
+        true
     }
 
     fn run_id<'a>(&'a self, control: &Control) -> RunId<'a> {

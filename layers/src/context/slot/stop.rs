@@ -10,6 +10,8 @@ use crate::{StopCause, policy::Nanos};
 pub(super) struct Stop {
     pub(super) cause: StopCause,
     asked: Nanos,
+    /// Somebody stopped it before.
+    raised: bool,
     deadline: Option<Nanos>,
     cap: Option<Nanos>,
 }
@@ -19,6 +21,7 @@ impl Stop {
         Self {
             cause,
             asked,
+            raised: false,
             deadline: request.deadline.map(|at| slot.since_origin(at)),
             cap: request.cap.map(|at| slot.since_origin(at)),
         }
@@ -27,8 +30,14 @@ impl Stop {
     /// A second stopper can only raise the cause and shorten what is left.
     pub(super) fn raise(&mut self, other: Self) {
         self.cause = self.cause.max(other.cause);
+        self.raised = true;
         self.deadline = earlier(self.deadline, other.deadline);
         self.cap = earlier(self.cap, other.cap);
+    }
+
+    /// When it was asked for, if nobody had before.
+    pub(super) fn asked_once(&self) -> Option<Nanos> {
+        (!self.raised).then_some(self.asked)
     }
 
     /// The grace or the stopper's deadline, whichever is sooner; later if the run asked for more time, up
@@ -69,6 +78,7 @@ mod tests {
         let stop = |deadline, cap| Stop {
             cause: StopCause::Shutdown,
             asked: at(0),
+            raised: false,
             deadline,
             cap,
         };
