@@ -67,7 +67,7 @@ impl Records {
     /// what grows is copied into memory that nobody has.
     const ROOM: usize = 8192;
 
-    /// Of a ring that remembers so many.
+    /// Of a ring that remembers so many, and has forgotten nothing yet: from then on a lane has what its thread needs.
     #[inline]
     pub(super) fn open(&mut self, capacity: usize) {
         if self.records.capacity() == 0 {

@@ -203,7 +203,6 @@ impl Ring {
         let entry = entry.into();
         let (count, opens) = (u64::from(entry.count()), entry.opens());
         let mut lane = self.lanes.own();
-        lane.open(self.capacity);
         // The lane is held meanwhile: a reader, who holds them all, finds every number that is given out.
         let sequence = self.last.0.fetch_add(count, Ordering::AcqRel) + 1;
         let head = sequence + count - 1;
@@ -213,7 +212,9 @@ impl Ring {
         };
         // Never falling behind: an append makes one record, and takes two away at most.
         let first = self.first(head);
-        if lane.forget(first) {
+        if first == 1 {
+            lane.open(self.capacity);
+        } else if lane.forget(first) {
             lane.forget(first);
         }
         lane.push(sequence, at, origin, correlation, entry);
