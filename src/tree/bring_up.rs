@@ -15,9 +15,11 @@ use super::{
 use crate::{event::TreeEvent, spec::SupervisionStrategy};
 
 impl Scope {
-    /// Starts all children again in order, retrying under the limits; an error is the limits' end.
-    pub(super) async fn bring_up_again(self: &Arc<Self>) -> Result<(), GiveUp> {
-        let members = self.children();
+    /// Starts all declared children again in order, retrying under the limits; an error is the limits' end.
+    pub(super) async fn bring_up_again(
+        self: &Arc<Self>,
+        members: Vec<Arc<Child>>,
+    ) -> Result<(), GiveUp> {
         for child in &members {
             // Runs of a life that was dropped may take their time to end.
             child.over().await;
@@ -33,11 +35,10 @@ impl Scope {
         self.run_group(members, None).await
     }
 
-    /// Starts all children for the first time, level by level, and does not retry. A child whose start is
+    /// Starts all declared children for the first time, level by level, and does not retry. A child whose start is
     /// not waited for is looked after before the next level that has one whose is, or that depends on
     /// others.
-    pub(super) async fn bring_up_first(&self) -> Result<(), TaskFailure> {
-        let members = self.children();
+    pub(super) async fn bring_up_first(&self, members: Vec<Arc<Child>>) -> Result<(), TaskFailure> {
         let mut unseen: Vec<&Arc<Child>> = Vec::with_capacity(members.len());
         for level in members.chunk_by(|a, b| a.level == b.level) {
             if level

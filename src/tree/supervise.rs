@@ -83,20 +83,25 @@ async fn begin(
     scope.core.forget_notices();
     scope.core.reset_intensity();
     scope.core.acts_because(ctx.gate().correlation());
-    scope.set_live(true);
+    if !first {
+        scope.drop_dynamic();
+    }
+    let members = scope.children();
     if first {
         let tree = scope.tree();
         let now = tree.journal.now();
-        for child in scope.children() {
-            tree.announce(&child, TreeEvent::ChildAdded, now);
+        for child in &members {
+            tree.announce(child, TreeEvent::ChildAdded, now);
         }
-    } else {
-        scope.drop_dynamic();
     }
+    // From now on others are added, each started by whoever adds it.
+    scope.set_live(true);
     if first {
-        return ctx.run_until_cancelled(scope.bring_up_first()).await;
+        return ctx.run_until_cancelled(scope.bring_up_first(members)).await;
     }
-    let begun = ctx.run_until_cancelled(scope.bring_up_again()).await?;
+    let begun = ctx
+        .run_until_cancelled(scope.bring_up_again(members))
+        .await?;
     Some(begun.map_err(|why| give_up(scope, ctx, &why)))
 }
 
