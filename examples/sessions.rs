@@ -1,19 +1,19 @@
 //! A child for each connection: an echo server whose sessions come and go, are seen one by one, and end with it.
 
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
 
 use rust_supervisor::{
     BoxError, ChildSpec, Children, CommandMeta, EventItem, EventKind, ReadinessPolicy,
-    SupervisedTask, Supervisor, SupervisorSpec, TaskContext, TaskResult, TreeEvent,
+    SupervisedTask, Supervisor, SupervisorError, SupervisorSpec, TaskContext, TaskResult,
+    TreeEvent, ms,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::watch,
 };
 
 /// Serves one connection. A run that fails is followed by none: the connection is gone.
-fn session(socket: std::net::TcpStream, peer: SocketAddr) -> ChildSpec {
+fn session(socket: net::TcpStream, peer: SocketAddr) -> ChildSpec {
     ChildSpec::job(peer.to_string(), move |ctx: TaskContext| {
         let socket = socket.try_clone();
         async move {
@@ -31,15 +31,27 @@ fn session(socket: std::net::TcpStream, peer: SocketAddr) -> ChildSpec {
     .temporary()
 }
 
-/// Accepts connections, and has each of them served by a child of its own.
-async fn accept(ctx: TaskContext, listening: watch::Sender<Option<SocketAddr>>) -> TaskResult {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    listening.send_replace(Some(listener.local_addr()?));
+/// Accepts connections, and has each of them served by a child of its own. What is wrong with one of them is no
+/// matter of the others.
+async fn accept(ctx: TaskContext, listener: std::io::Result<net::TcpListener>) -> TaskResult {
+    let listener = TcpListener::from_std(listener?)?;
     ctx.mark_ready();
     let sessions = sessions(&ctx).ok_or("the tree is gone")?;
     while let Some(accepted) = ctx.run_until_cancelled(listener.accept()).await {
-        let (socket, peer) = accepted?;
-        sessions.add(session(socket.into_std()?, peer)).await?;
+        let added = match accepted.and_then(|(socket, peer)| Ok((socket.into_std()?, peer))) {
+            Ok((socket, peer)) => sessions.add(session(socket, peer)).await.map(drop),
+            Err(error) => {
+                eprintln!("no connection: {error}");
+                // Where there are too many, the next attempt is to come when some have gone.
+                ctx.run_until_cancelled(tokio::time::sleep(ms(100))).await;
+                continue;
+            }
+        };
+        match added {
+            Err(SupervisorError::ShuttingDown) => break,
+            Err(error) => eprintln!("no session: {error}"),
+            Ok(()) => {}
+        }
     }
     Ok(())
 }
@@ -50,16 +62,17 @@ fn sessions(ctx: &TaskContext) -> Option<Children> {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let (listening, mut address) = watch::channel(None);
-    let acceptor = ChildSpec::worker("acceptor", move |ctx| accept(ctx, listening.clone()))
+    // Outside of the run, so that a restart listens where it did before.
+    let listener = net::TcpListener::bind(("127.0.0.1", 0))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let acceptor = ChildSpec::worker("acceptor", move |ctx| accept(ctx, listener.try_clone()))
         .readiness(ReadinessPolicy::Explicit);
     let tree = SupervisorSpec::one_for_one("echo")
         .supervisor(SupervisorSpec::one_for_one("sessions"))
         .child(acceptor);
     let handle = Supervisor::start(tree).await?;
 
-    let address = *address.wait_for(Option::is_some).await?;
-    let address = address.ok_or("nobody listens")?;
     let mut clients = Vec::new();
     for word in ["one", "two", "three"] {
         let mut client = TcpStream::connect(address).await?;

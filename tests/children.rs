@@ -4,13 +4,18 @@ mod support;
 
 use std::{
     future::Future,
-    sync::{Arc, Mutex, mpsc},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     task::Poll,
 };
 
 use rust_supervisor::{
-    AddedChild, Audit, Change, ChildSpec, ChildStatus, DynamicChildren, EventItem, RestartType,
-    SupervisedTask, SupervisorError, SupervisorHandle, SupervisorSpec, TaskContext, ms, secs,
+    AddedChild, Audit, Change, ChildSpec, ChildStatus, DynamicChildren, EventItem, ReadinessPolicy,
+    RestartType, ShutdownOrder, SupervisedTask, SupervisorError, SupervisorHandle, SupervisorSpec,
+    TaskContext, ms, secs, service_fn,
 };
 use support::{Switchboard, at_hand, by, comes_to, deaf, running, shut_down, start, until, within};
 
@@ -106,6 +111,26 @@ async fn a_child_whose_adder_went_away_is_taken_out_if_it_does_not_start() {
     board.fail("a");
     until(|| handle.child_state("a").is_err()).await;
     assert_eq!(told(&handle, "/a").last(), Some(&"removed"));
+    assert!(shut_down(&handle).await.clean);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_whose_adder_went_away_as_it_was_taken_out_is_taken_out() {
+    let handle = start(SupervisorSpec::one_for_one("t")).await;
+    let children = handle.children("/").unwrap();
+    // Without a watchdog it is ended by whoever adds it. Only then it says that it is ready, and has to be aborted.
+    let late = service_fn(|ctx: TaskContext| async move {
+        ctx.cancelled().await;
+        ctx.mark_ready();
+        std::future::pending::<()>().await;
+    });
+    let late = ChildSpec::new("a", late)
+        .readiness(ReadinessPolicy::Explicit)
+        .start_timeout(secs(1));
+    let added = tokio::time::timeout(ms(1050), children.add(late)).await;
+    assert!(added.is_err(), "it is being taken out");
+    assert!(handle.child_state("a").is_ok());
+    until(|| handle.child_state("a").is_err()).await;
     assert!(shut_down(&handle).await.clean);
 }
 
@@ -361,4 +386,53 @@ async fn a_supervisor_that_is_gone_has_no_children() {
         SupervisorError::UnknownPath { .. } | SupervisorError::NotApplicable { .. }
     ));
     assert!(shut_down(&handle).await.clean);
+}
+
+// On real threads: what is added while a life begins is of that life, or refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_added_as_its_supervisor_begins_again_is_of_one_life() {
+    const LIVES: u64 = 40;
+    let inner = SupervisorSpec::one_for_one("inner").shutdown_order(ShutdownOrder::Parallel);
+    let handle = start(SupervisorSpec::one_for_one("t").supervisor(inner)).await;
+    let children = handle.children("inner").unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let adders: Vec<_> = (0..2)
+        .map(|adder| {
+            let (children, over) = (children.clone(), over.clone());
+            tokio::spawn(async move {
+                let mut added = 0;
+                for number in 0.. {
+                    if over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let child = ChildSpec::worker(format!("{adder}-{number}"), idle);
+                    match in_real_time(children.add(child)).await {
+                        Ok(_) => added += 1,
+                        Err(_) => tokio::task::yield_now().await,
+                    }
+                }
+                added
+            })
+        })
+        .collect();
+    let by = by();
+    for life in 2..=LIVES {
+        // As many as take a while to be taken out.
+        while handle.child_state("inner").unwrap().children.len() < 200 {
+            tokio::task::yield_now().await;
+        }
+        let restarted = in_real_time(handle.restart_child("inner", &by)).await;
+        assert_eq!(restarted.unwrap().generation, life);
+    }
+    over.store(true, Ordering::Relaxed);
+    for adder in adders {
+        assert!(adder.await.unwrap() > 0);
+    }
+    let result = in_real_time(handle.shutdown_tree(&by)).await.unwrap();
+    assert!(result.clean, "{result}");
+}
+
+async fn in_real_time<F: Future>(future: F) -> F::Output {
+    let answer = tokio::time::timeout(secs(20), future).await;
+    answer.expect("it comes to an end")
 }

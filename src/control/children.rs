@@ -11,10 +11,11 @@ use crate::{
 };
 
 /// The children of one supervisor, for a program that adds and removes some itself: one for each connection, say.
-/// OTP's `start_child` and `terminate_child`. Cheap to clone; it keeps neither the tree nor the supervisor alive, and
+/// OTP's `start_child`, and `terminate_child` with `delete_child`. Cheap to clone; it keeps neither the tree nor the supervisor alive, and
 /// is of use in each further life of that.
 ///
-/// What is added here is a child like any other, and its coming and going are among the tree's events. But nobody
+/// What is added here is a child like any other, and its coming and going are among the tree's events. A temporary
+/// one is gone when it has ended; others stay, as finished or failed, until they are removed. But nobody
 /// gave a command: who wanted it, and why, is not asked for, and the audit, which has what people did to the tree,
 /// knows nothing of it. It goes on where commands are refused, as their control plane is stopped or busy.
 ///
@@ -68,6 +69,7 @@ impl Children {
     ///
     /// Outside a Tokio runtime.
     pub async fn add(&self, child: impl Into<NewChild>) -> Result<AddedChild, SupervisorError> {
+        let runtime = Handle::current();
         let Some(scope) = self.scope()? else {
             return Err(SupervisorError::UnknownPath {
                 path: self.supervisor().clone(),
@@ -75,7 +77,12 @@ impl Children {
             });
         };
         let child = scope.take_in(child.into(), 0)?;
-        let starts = Rest::of(&scope, &child, Some(Doing::Starts));
+        let starts = Rest {
+            runtime,
+            scope: &scope,
+            child: &child,
+            doing: Some(Doing::Starts),
+        };
         starts.unless(scope.come_up(&child, 0)).await?;
         Ok(AddedChild {
             of: self.clone(),
@@ -140,11 +147,20 @@ impl AddedChild {
     ///
     /// Outside a Tokio runtime.
     pub async fn remove(&self) -> Result<Change, SupervisorError> {
+        let runtime = Handle::current();
         let Some(scope) = self.of.scope()? else {
-            return Ok(Change::AlreadySo);
+            return Ok(match self.child.is_gone() {
+                true => Change::AlreadySo,
+                false => Change::Lingering,
+            });
         };
         let goes = scope.let_go(&self.child)?;
-        let leaves = Rest::of(&scope, &self.child, goes.then_some(Doing::Leaves));
+        let leaves = Rest {
+            runtime,
+            scope: &scope,
+            child: &self.child,
+            doing: goes.then_some(Doing::Leaves),
+        };
         Ok(leaves.unless(scope.see_off(&self.child, goes, 0)).await)
     }
 }
@@ -159,10 +175,10 @@ impl fmt::Debug for AddedChild {
 
 /// What is left to do for a child when whoever does it goes away in the middle.
 struct Rest<'a> {
+    runtime: Handle,
     scope: &'a Arc<Scope>,
     child: &'a Arc<Child>,
     doing: Option<Doing>,
-    runtime: Handle,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -171,16 +187,7 @@ enum Doing {
     Leaves,
 }
 
-impl<'a> Rest<'a> {
-    fn of(scope: &'a Arc<Scope>, child: &'a Arc<Child>, doing: Option<Doing>) -> Self {
-        Self {
-            scope,
-            child,
-            doing,
-            runtime: Handle::current(),
-        }
-    }
-
+impl Rest<'_> {
     /// Nothing, if this comes to its end.
     async fn unless<T>(mut self, done: impl Future<Output = T>) -> T {
         let answer = done.await;
@@ -198,8 +205,10 @@ impl Drop for Rest<'_> {
         self.runtime.spawn(async move {
             match doing {
                 // Nobody is left to be told that it did not start; the events have how it ended.
-                Doing::Starts => drop(scope.come_up(&child, 0).await),
-                Doing::Leaves => drop(scope.see_off(&child, true, 0).await),
+                Doing::Starts if !child.gate().is_ending() => {
+                    drop(scope.come_up(&child, 0).await);
+                }
+                Doing::Starts | Doing::Leaves => drop(scope.see_off(&child, true, 0).await),
             }
         });
     }

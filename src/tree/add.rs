@@ -92,8 +92,10 @@ impl Scope {
     pub(crate) async fn see_off(&self, child: &Arc<Child>, goes: bool, correlation: u64) -> Change {
         if goes {
             self.evict(child, correlation).await;
-        } else {
+        } else if !child.is_gone() {
             self.take_down(child, StopCause::Removal).await;
+            // Its name is free also if whoever let it go has not come to that.
+            self.forget(child);
         }
         match (goes, child.is_gone()) {
             (_, false) => Change::Lingering,
