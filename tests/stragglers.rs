@@ -250,9 +250,11 @@ async fn a_service_whose_destructor_blocks_is_alive_though_its_run_ended() {
     let handle = start(tree).await;
     let result = shut_down(&handle).await;
     assert!(!result.clean);
-    assert_eq!(status(&result, "sticky"), ChildShutdownStatus::Graceful);
+    assert_eq!(status(&result, "sticky"), ChildShutdownStatus::AbortFailed);
     let reconcile = &result.report.reconcile;
     assert_eq!((reconcile.tasks_alive, reconcile.helpers_alive), (1, 0));
     assert_eq!(reconcile.stragglers[0].path.as_str(), "/sticky");
+    let summary = handle.run_summary().to_string();
+    assert!(summary.contains("/sticky"), "{summary}");
     release.send(()).unwrap();
 }

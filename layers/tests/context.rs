@@ -455,8 +455,8 @@ async fn the_gate_answers_single_questions_as_the_snapshot_does() {
     assert!(gate.has_helpers());
     gate.shutdown();
     within(life).await.unwrap().unwrap();
-    let last = gate.last_word().unwrap();
+    let last = gate.take_last_word().unwrap();
     assert_eq!((last.generation, last.exit), (1, Some(TaskExit::Cancelled)));
-    assert_eq!(gate.last_word(), None, "it has been said");
+    assert_eq!(gate.take_last_word(), None, "it has been said");
     assert!(!gate.has_helpers());
 }

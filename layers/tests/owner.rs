@@ -332,7 +332,7 @@ async fn an_end_that_leaves_nothing_is_told_as_the_last() {
         (
             "told already",
             &leaf,
-            |ctx| assert!(ctx.gate().last_word().is_some()),
+            |ctx| assert!(ctx.gate().take_last_word().is_some()),
             false,
         ),
         ("ended before", &leaf, |ctx| ctx.gate().shutdown(), false),
@@ -354,6 +354,6 @@ async fn an_end_that_leaves_nothing_is_told_as_the_last() {
         let last: Vec<_> = is_last.then_some(secs(1)).into_iter().collect();
         assert_eq!(owner.last(), last, "{case}");
         let told = is_last || case == "told already";
-        assert_eq!(ctx.gate().last_word().is_none(), told, "{case}");
+        assert_eq!(ctx.gate().take_last_word().is_none(), told, "{case}");
     }
 }

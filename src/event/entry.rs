@@ -14,11 +14,15 @@ use crate::{commanded::Commanded, shutdown::ChildShutdownStatus};
 pub(crate) enum Entry<'a> {
     Plain(Plain),
     End(&'a RunEnd),
-    /// The end of a child's last run, and how it took the shutdown that ended it.
-    Last(PlainEnd, ChildShutdownStatus),
+    /// The end of a child's last run, by which it took a shutdown gracefully.
+    Last(LastEnd),
     Command(Command),
     Other(Box<EventKind>),
 }
+
+/// See [`Entry::Last`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LastEnd(pub(crate) PlainEnd);
 
 /// What is told of a command.
 pub(crate) enum Command {
@@ -54,7 +58,7 @@ impl Entry<'_> {
         match self {
             // Not more than five.
             Self::End(end) => end.count() as u8,
-            Self::Last(..) => PlainEnd::EVENTS + 1,
+            Self::Last(_) => LastEnd::EVENTS,
             Self::Plain(_) | Self::Command(_) | Self::Other(_) => 1,
         }
     }
@@ -63,7 +67,7 @@ impl Entry<'_> {
     pub(super) fn opens(&self) -> bool {
         match self {
             Self::Plain(_) | Self::Command(Command::Completed(_)) => false,
-            Self::End(_) | Self::Last(..) | Self::Command(Command::Accepted(_)) => true,
+            Self::End(_) | Self::Last(_) | Self::Command(Command::Accepted(_)) => true,
             Self::Other(kind) => matches!(
                 **kind,
                 EventKind::Lifecycle(LifecycleEvent::Unhealthy { .. })
@@ -129,9 +133,20 @@ impl From<Command> for Entry<'_> {
     }
 }
 
-impl From<(PlainEnd, ChildShutdownStatus)> for Entry<'_> {
-    fn from((end, status): (PlainEnd, ChildShutdownStatus)) -> Self {
-        Self::Last(end, status)
+impl LastEnd {
+    /// How many events it consists of.
+    pub(super) const EVENTS: u8 = PlainEnd::EVENTS + 1;
+
+    pub(super) fn kinds(self) -> Kinds {
+        let mut kinds = Told::End(self.0.into()).kinds();
+        kinds.push(Plain::Shutdown(ChildShutdownStatus::Graceful).kind());
+        kinds
+    }
+}
+
+impl From<LastEnd> for Entry<'_> {
+    fn from(end: LastEnd) -> Self {
+        Self::Last(end)
     }
 }
 

@@ -11,7 +11,7 @@ mod ring;
 mod severity;
 mod stream;
 
-pub(crate) use entry::Command;
+pub(crate) use entry::{Command, LastEnd};
 pub use filter::EventFilter;
 pub(crate) use journal::Copying;
 pub use journal::{Journal, JournalFile, JournalItem};

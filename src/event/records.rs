@@ -3,10 +3,9 @@ use std::{collections::VecDeque, sync::Arc};
 use supervisor_layers::{context::PlainEnd, policy::Nanos};
 
 use super::{
-    entry::{Entry, Kinds, Plain, Told},
+    entry::{Entry, Kinds, LastEnd, Plain, Told},
     ring::Origin,
 };
-use crate::shutdown::ChildShutdownStatus;
 
 /// What one lane of the ring remembers: records in the order of their sequences.
 #[derive(Default)]
@@ -41,7 +40,7 @@ pub(super) struct Whose {
 enum What {
     Plain(Plain),
     End(PlainEnd),
-    Last(PlainEnd, ChildShutdownStatus),
+    Last(LastEnd),
     /// Told under this number, as so many events.
     Told {
         number: u32,
@@ -55,7 +54,7 @@ impl Record {
         let count = match self.what {
             What::Plain(_) => 1,
             What::End(_) => PlainEnd::EVENTS,
-            What::Last(..) => PlainEnd::EVENTS + 1,
+            What::Last(_) => LastEnd::EVENTS,
             What::Told { count, .. } => count,
         };
         self.sequence + u64::from(count)
@@ -63,8 +62,8 @@ impl Record {
 }
 
 impl Records {
-    /// For how many records there is room from the first one on. Memory that nobody has touched costs nothing, and
-    /// what grows is copied into memory that nobody has.
+    /// For how many records there is room from the first one on, in some 500 KiB. Where memory is there when it is
+    /// touched, as nearly everywhere, that costs nothing; what grows is copied into memory that nobody has touched.
     const ROOM: usize = 8192;
 
     /// Of a ring that remembers so many, and has forgotten nothing yet: from then on a lane has what its thread needs.
@@ -123,7 +122,7 @@ impl Records {
                 Some(plain) => return What::End(plain),
                 None => Told::End(end.clone()),
             },
-            Entry::Last(end, status) => return What::Last(end, status),
+            Entry::Last(end) => return What::Last(end),
             Entry::Command(command) => Told::Command(command),
             Entry::Other(kind) => Told::Other(kind),
         };
@@ -166,11 +165,7 @@ impl Records {
         match record.what {
             What::Plain(plain) => Kinds::from_iter([plain.kind()]),
             What::End(end) => Told::End(end.into()).kinds(),
-            What::Last(end, status) => {
-                let mut kinds = Told::End(end.into()).kinds();
-                kinds.push(Plain::Shutdown(status).kind());
-                kinds
-            }
+            What::Last(end) => end.kinds(),
             What::Told { number, .. } => self.told.at(number).kinds(),
         }
     }

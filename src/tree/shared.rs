@@ -9,7 +9,7 @@ use std::{
 
 use supervisor_layers::{
     ChildPolicy, StopCause, SupervisedLayer, TaskExit,
-    context::{Recorded, RunEnd, RunId, after},
+    context::{LastRun, Recorded, RunEnd, RunId, after},
     policy::Nanos,
 };
 use tokio::time::Instant;
@@ -20,7 +20,7 @@ use crate::{
     audit::{AuditEntry, AuditLog, AuditedCommand, Entry},
     commanded::Commanded,
     control::Change,
-    event::{Command, Lag, Origin, Ring, TreeEvent, log, log_command},
+    event::{Command, Lag, LastEnd, Origin, Ring, TreeEvent, log, log_command},
     lanes::Lanes,
     meta::CommandMeta,
     metrics,
@@ -56,6 +56,8 @@ pub(crate) struct Tree {
     /// Of all waits for a child that is to start or to end.
     pub(super) deadlines: Deadlines,
     ended: Lanes<Vec<ChildShutdown>>,
+    /// Of these, by their sequence, what was not the last word.
+    taken_back: Mutex<Vec<u64>>,
     /// Removed children whose run could not be ended; none once the tree has ended.
     lingering: Mutex<Option<Vec<Arc<Child>>>>,
     first_failure: Mutex<Option<(SupervisorPath, String)>>,
@@ -98,6 +100,7 @@ impl Tree {
             budget: Mutex::default(),
             deadlines: Deadlines::default(),
             ended: Lanes::default(),
+            taken_back: Mutex::default(),
             lingering: Mutex::new(Some(Vec::new())),
             first_failure: Mutex::default(),
             gave_up: Mutex::default(),
@@ -304,8 +307,11 @@ impl Tree {
         if !child.account() {
             return;
         }
-        let Some(last) = child.gate().last_word() else {
-            return;
+        let last = match child.gate().take_last_word() {
+            Some(last) => last,
+            // Told with the end of its run.
+            None if over => return,
+            None => self.take_back(child),
         };
         let asked = child.was_asked();
         // Of one that is over its last run's end is known; of others there is only now.
@@ -347,18 +353,16 @@ impl Tree {
         let end = end.plain()?;
         let by_shutdown = self.is_closing()
             && end.stopped_for() == Some(StopCause::Shutdown)
+            && end.exit() != TaskExit::Aborted
             && correlation == self.correlation()
             && correlation != 0;
         if !by_shutdown {
             return None;
         }
-        let status = match end.exit() {
-            TaskExit::Aborted => ChildShutdownStatus::Aborted,
-            _ => ChildShutdownStatus::Graceful,
-        };
+        let status = ChildShutdownStatus::Graceful;
         let recorded = self
             .journal
-            .append(run.into(), at, (end, status), correlation);
+            .append(run.into(), at, LastEnd(end), correlation);
         self.note_shutdown(ChildShutdown {
             path: SupervisorPath::of(run.path.clone()),
             generation: run.generation,
@@ -369,10 +373,23 @@ impl Tree {
         Some(recorded)
     }
 
+    /// It was told with the end of its run that a child took the shutdown gracefully; but its task goes on, in a
+    /// destructor of its service. What is to be told instead is of this run.
+    fn take_back(&self, child: &Child) -> LastRun {
+        let last = child.gate().snapshot();
+        lock(&self.taken_back).push(last.sequence);
+        LastRun {
+            generation: last.generation,
+            exit: None,
+            ended: None,
+            has_helpers: false,
+        }
+    }
+
     fn note_shutdown(&self, child: ChildShutdown) {
         let mut ended = self.ended.own();
         if ended.capacity() == 0 {
-            ended.reserve_exact(self.instances.load(Ordering::Relaxed).min(8192) as usize);
+            ended.reserve_exact(self.instances.load(Ordering::Relaxed).min(1024) as usize);
         }
         ended.push(child);
     }
@@ -391,12 +408,18 @@ impl Tree {
         for mut others in lanes {
             ended.append(&mut others);
         }
+        let taken_back = std::mem::take(&mut *lock(&self.taken_back));
+        if !taken_back.is_empty() {
+            ended.retain(|child| !taken_back.contains(&child.sequence));
+        }
         ended.sort_by_key(|child| child.sequence);
         ended
     }
 
     pub(super) fn note_lingering(&self, child: &Arc<Child>) {
-        if let Some(lingering) = lock(&self.lingering).as_mut() {
+        if let Some(lingering) = lock(&self.lingering).as_mut()
+            && !lingering.iter().any(|known| Arc::ptr_eq(known, child))
+        {
             lingering.push(child.clone());
         }
     }

@@ -41,7 +41,7 @@ pub enum StartOutcome {
     Ending(StopCause),
 }
 
-/// A child's current or last run; see [`Gate::last_word`].
+/// A child's current or last run; see [`Gate::take_last_word`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastRun {
     /// Which it is; 0 before the first.
@@ -311,10 +311,11 @@ impl Gate {
         self.slot.end_life(true, None);
     }
 
-    /// What is left of the last run, for who tells it as the last there is to say of the child: once. `None`: that
-    /// has been said, with its last end perhaps.
-    pub fn last_word(&self) -> Option<LastRun> {
-        self.slot.last_word()
+    /// For whoever supervises the child, to tell the last there is to say of it: what is left of its last run. Once
+    /// until the gate is opened anew: `None` when somebody has asked, or the owner has
+    /// [told it](crate::Owner::record_last) with its end.
+    pub fn take_last_word(&self) -> Option<LastRun> {
+        self.slot.take_last_word()
     }
 
     /// Waits for the outcome of the start of the first run after `generation`. One that has started and is

@@ -47,9 +47,10 @@ pub trait Owner: Any + Send + Sync {
     /// `at` is, as all times here, since the [origin](Self::origin).
     fn record(&self, run: RunId<'_>, at: Nanos, steps: Steps<'_>, correlation: u64) -> Recorded;
 
-    /// The same of the end of a run that was `asked` to, once, as its child's last: no other follows, and nothing of
-    /// this one is left. `Some`: it was recorded together with the last there is to say of the child; see
-    /// [`Gate::last_word`](super::Gate::last_word). `None`, as it is unless said otherwise: nothing was.
+    /// The same of the end of a run that was `asked` to, once, as its child's last: no other follows unless the gate is
+    /// opened anew, and nothing of this one is left but the child's task, and the service in it. `Some`: it was
+    /// recorded together with the last there is to say of the child; see
+    /// [`Gate::take_last_word`](super::Gate::take_last_word). `None`, as it is unless said otherwise: nothing was.
     fn record_last(
         &self,
         run: RunId<'_>,

@@ -204,6 +204,7 @@ impl Slot {
     pub(crate) fn reopen(&self, first_start: bool) {
         let mut control = self.lock();
         control.end = None;
+        control.told = false;
         control.group_hold = false;
         control.waits_for_nobody();
         control.rerun = false;

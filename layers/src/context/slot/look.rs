@@ -24,7 +24,7 @@ impl Slot {
 
 impl Slot {
     /// What is left of the last run, to be told of the child for the last time; `None`: it has been.
-    pub(crate) fn last_word(&self) -> Option<LastRun> {
+    pub(crate) fn take_last_word(&self) -> Option<LastRun> {
         let mut control = self.peek();
         let told = std::mem::replace(&mut control.told, true);
         (!told).then(|| Look::new(self, &control).last_run())
