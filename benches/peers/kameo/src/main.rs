@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{ADDITIONS, Done, FailedAt, RESTARTS, Taken, failures, memory, operations};
+use harness::{ADDITIONS, Done, FailedAt, RESTARTS, Taken, failures, memory, operations, warm_up};
 use kameo::{
     actor::{Actor, ActorRef, Spawn, WeakActorRef},
     error::ActorStopReason,
@@ -134,6 +134,7 @@ async fn shutdown(n: usize) -> Taken {
     let idle = Idle::new();
     let supervisor = OneForOne::spawn(Supervisor);
     let _children = idle.supervised(n, &supervisor).await;
+    warm_up().await;
     let began = Instant::now();
     supervisor.stop_gracefully().await.unwrap();
     supervisor.wait_for_shutdown().await;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use harness::{
-    ADDITIONS, Done, FailedAt, RESTARTS, Taken, failures, leave_out, memory, operations,
+    ADDITIONS, Done, FailedAt, RESTARTS, Taken, failures, leave_out, memory, operations, warm_up,
 };
 use ractor::{
     Actor, ActorProcessingErr, ActorRef, ActorStatus, async_trait, call, registry::where_is,
@@ -149,6 +149,7 @@ async fn shutdown(n: usize) -> Taken {
     let idle = Idle::new();
     let supervisor = idles(n, &idle).await;
     settled(&supervisor).await;
+    warm_up().await;
     let began = Instant::now();
     supervisor.stop_children_and_wait(None, None).await;
     supervisor.stop_and_wait(None, None).await.unwrap();

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Done, FailedAt, RESTARTS, Taken, failures, leave_out, memory, operations};
+use harness::{Done, FailedAt, RESTARTS, Taken, failures, leave_out, memory, operations, warm_up};
 use rust_supervisor::{
     control::{
         command::{CommandResult, CurrentState},
@@ -133,6 +133,7 @@ async fn memory_per_child(n: usize) -> Taken {
 async fn shutdown(n: usize) -> Taken {
     let idle = Idle::new();
     let handle = idles(n, &idle).await;
+    warm_up().await;
     let began = Instant::now();
     handle.shutdown_tree("bench", "measuring").await.unwrap();
     let took = began.elapsed();

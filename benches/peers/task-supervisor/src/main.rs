@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{ADDITIONS, Done, FailedAt, RESTARTS, Taken, failures, memory, operations};
+use harness::{ADDITIONS, Done, FailedAt, RESTARTS, Taken, failures, memory, operations, warm_up};
 use task_supervisor::{
     CancellationToken, SupervisedTask, SupervisorBuilder, SupervisorHandle, TaskResult, TaskStatus,
 };
@@ -85,6 +85,7 @@ async fn memory_per_child(n: usize) -> Taken {
 
 async fn shutdown(n: usize) -> Taken {
     let handle = idles(n).await;
+    warm_up().await;
     let began = Instant::now();
     handle.shutdown().await.unwrap();
     Taken::each(began.elapsed(), n)

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use harness::{ADDITIONS, Done, Taken, memory, operations};
+use harness::{ADDITIONS, Done, Taken, memory, operations, warm_up};
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -59,6 +59,7 @@ async fn memory_per_child(n: usize) -> Taken {
 
 async fn shutdown(n: usize) -> Taken {
     let Tasks { stop, tracker } = idles(n).await;
+    warm_up().await;
     let began = Instant::now();
     tracker.close();
     stop.cancel();

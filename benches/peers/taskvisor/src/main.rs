@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{ADDITIONS, Done, FailedAt, RESTARTS, Taken, failures, memory, operations};
+use harness::{ADDITIONS, Done, FailedAt, RESTARTS, Taken, failures, memory, operations, warm_up};
 use taskvisor::{
     BackoffPolicy, Supervisor, SupervisorConfig, SupervisorHandle, TaskContext, TaskError, TaskFn,
     TaskRef, TaskSpec,
@@ -89,6 +89,7 @@ async fn memory_per_child(n: usize) -> Taken {
 async fn shutdown(n: usize) -> Taken {
     let handle = idles(n).await;
     let after = handle.clone();
+    warm_up().await;
     let began = Instant::now();
     handle.shutdown().await.unwrap();
     let took = began.elapsed();

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{ADDITIONS, Done, FailedAt, RESTARTS, Taken, failures, memory, operations};
+use harness::{ADDITIONS, Done, FailedAt, RESTARTS, Taken, failures, memory, operations, warm_up};
 use rust_supervisor::{
     ChildSpec, ChildStatus, CommandMeta, IntoTaskResult, RestartLayer, ShutdownOrder, Supervisor,
     SupervisorHandle, SupervisorSpec, TaskContext, secs, service_fn,
@@ -141,6 +141,7 @@ async fn memory_per_child<S: Stack>(n: usize) -> Taken {
 
 async fn stop<S: Stack>(n: usize, order: ShutdownOrder) -> Taken {
     let handle = idles::<S>(one_for_one().shutdown_order(order), n).await;
+    warm_up().await;
     let began = Instant::now();
     let result = handle.shutdown_tree(&by()).await.unwrap();
     let took = began.elapsed();

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{ADDITIONS, Done, Taken, memory, operations};
+use harness::{ADDITIONS, Done, Taken, memory, operations, warm_up};
 use tokio::sync::oneshot;
 use tokio_graceful_shutdown::{NestedSubsystem, SubsystemBuilder, SubsystemHandle, Toplevel};
 use tokio_util::sync::CancellationToken;
@@ -88,6 +88,7 @@ async fn memory_per_child(n: usize) -> Taken {
 
 async fn shutdown(n: usize) -> Taken {
     let Tree { idle, stop, top } = idles(n).await;
+    warm_up().await;
     let began = Instant::now();
     stop.cancel();
     let in_time = Duration::from_secs(300);

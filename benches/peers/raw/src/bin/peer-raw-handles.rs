@@ -2,7 +2,7 @@
 
 use std::{future::pending, sync::Arc, time::Instant};
 
-use harness::{ADDITIONS, Done, Taken, memory, operations};
+use harness::{ADDITIONS, Done, Taken, memory, operations, warm_up};
 use tokio::task::JoinHandle;
 
 fn main() {
@@ -55,6 +55,7 @@ async fn aborted(task: JoinHandle<()>) {
 
 async fn shutdown(n: usize) -> Taken {
     let tasks = idles(n).await;
+    warm_up().await;
     let began = Instant::now();
     tasks.iter().for_each(JoinHandle::abort);
     for task in tasks {

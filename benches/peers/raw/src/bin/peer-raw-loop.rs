@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use harness::{Done, FailedAt, RESTARTS, Taken, failures, memory, operations};
+use harness::{Done, FailedAt, RESTARTS, Taken, failures, memory, operations, warm_up};
 use tokio::{
     sync::Notify,
     task::{JoinHandle, JoinSet},
@@ -76,6 +76,7 @@ async fn memory_per_child(n: usize) -> Taken {
 
 async fn shutdown(n: usize) -> Taken {
     let Tasks { stop, tasks } = idles(n).await;
+    warm_up().await;
     let began = Instant::now();
     stop.cancel();
     for task in tasks {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use harness::{ADDITIONS, Done, FailedAt, RESTARTS, Taken, failures, memory, operations};
+use harness::{ADDITIONS, Done, FailedAt, RESTARTS, Taken, failures, memory, operations, warm_up};
 use tokio::{
     sync::Notify,
     task::{JoinHandle, JoinSet},
@@ -66,6 +66,7 @@ async fn memory_per_child(n: usize) -> Taken {
 
 async fn shutdown(n: usize) -> Taken {
     let Tasks { stop, tasks } = idles(n, &Done::new()).await;
+    warm_up().await;
     let began = Instant::now();
     stop.cancel();
     join(tasks).await;
