@@ -11,13 +11,13 @@ use crate::{
 };
 
 /// The children of one supervisor, for a program that adds and removes some itself: one for each connection, say.
-/// OTP's `start_child`, and `terminate_child` with `delete_child`. Cheap to clone; it keeps neither the tree nor the supervisor alive, and
-/// is of use in each further life of that.
+/// OTP's `start_child`, and `terminate_child` with `delete_child`. Cheap to clone; it keeps neither the tree nor the
+/// supervisor alive, and is of use in each further life of that.
 ///
 /// What is added here is a child like any other, and its coming and going are among the tree's events. A temporary
-/// one is gone when it has ended; others stay, as finished or failed, until they are removed. But nobody
-/// gave a command: who wanted it, and why, is not asked for, and the audit, which has what people did to the tree,
-/// knows nothing of it. It goes on where commands are refused, as their control plane is stopped or busy.
+/// one is gone when it has ended; others stay, as finished or failed, until they are removed. But nobody gave a
+/// command: who wanted it, and why, is not asked for, and the audit, which has what people did to the tree, knows
+/// nothing of it. It goes on where commands are refused, as their control plane is stopped or busy.
 ///
 /// ```
 /// # use rust_supervisor::{ChildSpec, RestartType, Supervisor, SupervisorError, SupervisorSpec, TaskContext};
@@ -70,7 +70,10 @@ impl Children {
     /// Outside a Tokio runtime.
     pub async fn add(&self, child: impl Into<NewChild>) -> Result<AddedChild, SupervisorError> {
         let runtime = Handle::current();
-        let Some(scope) = self.scope()? else {
+        if self.of.tree.is_closing() {
+            return Err(SupervisorError::ShuttingDown);
+        }
+        let Some(scope) = self.of.supervisor() else {
             return Err(SupervisorError::UnknownPath {
                 path: self.supervisor().clone(),
                 nearest: None,
@@ -84,18 +87,7 @@ impl Children {
             doing: Some(Doing::Starts),
         };
         starts.unless(scope.come_up(&child, 0)).await?;
-        Ok(AddedChild {
-            of: self.clone(),
-            child,
-        })
-    }
-
-    /// The supervisor, if it is there still, of a tree that goes on.
-    fn scope(&self) -> Result<Option<Arc<Scope>>, SupervisorError> {
-        match self.of.tree.is_closing() {
-            true => Err(SupervisorError::ShuttingDown),
-            false => Ok(self.of.supervisor()),
-        }
+        Ok(AddedChild { child })
     }
 }
 
@@ -111,7 +103,6 @@ impl fmt::Debug for Children {
 /// meant. Dropping this changes nothing.
 #[derive(Clone)]
 pub struct AddedChild {
-    of: Children,
     child: Arc<Child>,
 }
 
@@ -148,11 +139,11 @@ impl AddedChild {
     /// Outside a Tokio runtime.
     pub async fn remove(&self) -> Result<Change, SupervisorError> {
         let runtime = Handle::current();
-        let Some(scope) = self.of.scope()? else {
-            return Ok(match self.child.is_gone() {
-                true => Change::AlreadySo,
-                false => Change::Lingering,
-            });
+        if self.child.tree().is_closing() {
+            return Err(SupervisorError::ShuttingDown);
+        }
+        let Some(scope) = self.child.under() else {
+            return Ok(self.child.removed(false));
         };
         let goes = scope.let_go(&self.child)?;
         let leaves = Rest {

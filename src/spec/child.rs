@@ -267,20 +267,20 @@ impl ChildSpec {
 
 /// The same for all that ask for it.
 fn default_policy(restart: RestartType) -> Arc<ChildPolicy> {
-    static PERMANENT: LazyLock<Arc<ChildPolicy>> = LazyLock::new(|| of(RestartType::Permanent));
-    static TRANSIENT: LazyLock<Arc<ChildPolicy>> = LazyLock::new(|| of(RestartType::Transient));
-    static TEMPORARY: LazyLock<Arc<ChildPolicy>> = LazyLock::new(|| of(RestartType::Temporary));
-    fn of(restart: RestartType) -> Arc<ChildPolicy> {
-        Arc::new(ChildPolicy {
-            restart,
-            ..ChildPolicy::default()
+    static OF_EACH: LazyLock<[Arc<ChildPolicy>; 3]> = LazyLock::new(|| {
+        let each = [
+            RestartType::Permanent,
+            RestartType::Transient,
+            RestartType::Temporary,
+        ];
+        each.map(|restart| {
+            Arc::new(ChildPolicy {
+                restart,
+                ..ChildPolicy::default()
+            })
         })
-    }
-    match restart {
-        RestartType::Permanent => PERMANENT.clone(),
-        RestartType::Transient => TRANSIENT.clone(),
-        RestartType::Temporary => TEMPORARY.clone(),
-    }
+    });
+    OF_EACH[restart as usize].clone()
 }
 
 impl fmt::Debug for ChildSpec {

@@ -97,11 +97,7 @@ impl Scope {
             // Its name is free also if whoever let it go has not come to that.
             self.forget(child);
         }
-        match (goes, child.is_gone()) {
-            (_, false) => Change::Lingering,
-            (true, true) => Change::Done,
-            (false, true) => Change::AlreadySo,
-        }
+        child.removed(goes)
     }
 
     pub(super) async fn evict(&self, child: &Arc<Child>, correlation: u64) {

@@ -16,8 +16,9 @@ use supervisor_layers::{
 };
 use tokio::task::JoinHandle;
 
-use super::{Scope, core::ScopeCore};
+use super::{Scope, Tree, core::ScopeCore};
 use crate::{
+    control::Change,
     spec::{Build, ChildSpec, OnFuseBlown, SupervisionStrategy, SupervisorPath, SupervisorSpec},
     sync::lock,
 };
@@ -210,6 +211,10 @@ impl Child {
         }
     }
 
+    pub(crate) fn tree(&self) -> &Tree {
+        &self.core().tree
+    }
+
     /// That one, if it is there still.
     pub(crate) fn under(&self) -> Option<Arc<Scope>> {
         self.core().supervisor()
@@ -380,6 +385,15 @@ impl Child {
     /// Whether nothing of it is alive: neither its task nor what a run of it started.
     pub(crate) fn is_gone(&self) -> bool {
         self.is_over() && !self.gate().has_helpers()
+    }
+
+    /// What its removal has changed: it went by that, or goes, or has gone, without.
+    pub(crate) fn removed(&self, goes: bool) -> Change {
+        match (goes, self.is_gone()) {
+            (_, false) => Change::Lingering,
+            (true, true) => Change::Done,
+            (false, true) => Change::AlreadySo,
+        }
     }
 
     /// Since when its end is asked for, if it is.

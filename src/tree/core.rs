@@ -8,7 +8,7 @@ use std::{
 };
 
 use supervisor_layers::{
-    FuseLimit, Owner, RestartAction, RestartDecision,
+    FuseLimit, Owner, RestartAction, RestartDecision, StopCause, TaskExit,
     context::{Recorded, RunEnd, RunId, Steps},
     policy::{FuseReading, Nanos, SlidingLog},
 };
@@ -16,8 +16,9 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{Scope, Tree};
 use crate::{
-    event::{Origin, TreeEvent},
+    event::{LastEnd, Origin, TreeEvent},
     metrics,
+    shutdown::{ChildShutdown, ChildShutdownStatus},
     spec::{AutoShutdown, SupervisorPath, SupervisorSpec},
     sync::{Apart, lock},
 };
@@ -207,6 +208,7 @@ impl Owner for ScopeCore {
             .append(Origin::from(run), at, steps, correlation)
     }
 
+    /// If it is the shutdown that ends the run, and there is no more to say of it.
     fn record_last(
         &self,
         run: RunId<'_>,
@@ -215,8 +217,26 @@ impl Owner for ScopeCore {
         asked: Nanos,
         correlation: u64,
     ) -> Option<Recorded> {
-        // Nobody waits for a held sibling in a shutdown.
-        self.tree.ends_for_good(run, at, end, asked, correlation)
+        let (tree, end) = (&self.tree, end.plain()?);
+        let by_shutdown = tree.is_closing()
+            && end.stopped_for() == Some(StopCause::Shutdown)
+            && end.exit() != TaskExit::Aborted
+            && correlation == tree.correlation()
+            && correlation != 0;
+        if !by_shutdown {
+            return None;
+        }
+        let recorded = tree
+            .journal
+            .append(run.into(), at, LastEnd(end), correlation);
+        tree.note_shutdown(ChildShutdown {
+            path: SupervisorPath::of(run.path.clone()),
+            generation: run.generation,
+            status: ChildShutdownStatus::Graceful,
+            took: at.saturating_sub(asked),
+            sequence: recorded.sequence,
+        });
+        Some(recorded)
     }
 
     fn admit_restart(&self, now: Nanos) -> bool {

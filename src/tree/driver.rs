@@ -71,7 +71,7 @@ impl Drop for ChildTask {
         // A supervisor's end is told when what it left behind has ended too, and what is taken out is no
         // child any more, unless whoever takes it out says so.
         let tells = self.child.scope().is_none() && cause != Some(StopCause::Removal);
-        let tree = &self.child.core().tree;
+        let tree = self.child.tree();
         let closing = tree.is_closing();
         // Who finds it over finds it told.
         if tells && closing {

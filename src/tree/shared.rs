@@ -8,8 +8,8 @@ use std::{
 };
 
 use supervisor_layers::{
-    ChildPolicy, StopCause, SupervisedLayer, TaskExit,
-    context::{LastRun, Recorded, RunEnd, RunId, after},
+    ChildPolicy, SupervisedLayer, TaskExit,
+    context::{LastRun, after},
     policy::Nanos,
 };
 use tokio::time::Instant;
@@ -20,7 +20,7 @@ use crate::{
     audit::{AuditEntry, AuditLog, AuditedCommand, Entry},
     commanded::Commanded,
     control::Change,
-    event::{Command, Lag, LastEnd, Origin, Ring, TreeEvent, log, log_command},
+    event::{Command, Lag, Origin, Ring, TreeEvent, log, log_command},
     lanes::Lanes,
     meta::CommandMeta,
     metrics,
@@ -340,39 +340,6 @@ impl Tree {
         });
     }
 
-    /// Records the end of a child's last run, if it is the shutdown that ends it and there is no more to say: how it
-    /// took that is told with its end.
-    pub(super) fn ends_for_good(
-        &self,
-        run: RunId<'_>,
-        at: Nanos,
-        end: &RunEnd,
-        asked: Nanos,
-        correlation: u64,
-    ) -> Option<Recorded> {
-        let end = end.plain()?;
-        let by_shutdown = self.is_closing()
-            && end.stopped_for() == Some(StopCause::Shutdown)
-            && end.exit() != TaskExit::Aborted
-            && correlation == self.correlation()
-            && correlation != 0;
-        if !by_shutdown {
-            return None;
-        }
-        let status = ChildShutdownStatus::Graceful;
-        let recorded = self
-            .journal
-            .append(run.into(), at, LastEnd(end), correlation);
-        self.note_shutdown(ChildShutdown {
-            path: SupervisorPath::of(run.path.clone()),
-            generation: run.generation,
-            status,
-            took: at.saturating_sub(asked),
-            sequence: recorded.sequence,
-        });
-        Some(recorded)
-    }
-
     /// It was told with the end of its run that a child took the shutdown gracefully; but its task goes on, in a
     /// destructor of its service. What is to be told instead is of this run.
     fn take_back(&self, child: &Child) -> LastRun {
@@ -386,9 +353,11 @@ impl Tree {
         }
     }
 
-    fn note_shutdown(&self, child: ChildShutdown) {
+    /// A row of the report.
+    pub(super) fn note_shutdown(&self, child: ChildShutdown) {
         let mut ended = self.ended.own();
         if ended.capacity() == 0 {
+            // At once for as many as there may be; more than a thousand grow by doubling.
             ended.reserve_exact(self.instances.load(Ordering::Relaxed).min(1024) as usize);
         }
         ended.push(child);

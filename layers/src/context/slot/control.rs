@@ -5,7 +5,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{
-        ChildSettings, ChildStatus, ContextSpec, Grace, LifeEnd, ReadinessPolicy, helpers::Helpers,
+        ChildSettings, ChildStatus, ContextSpec, Grace, LifeEnd, ReadinessPolicy, Recorded,
+        helpers::Helpers,
     },
     Slot,
     past::{Charged, Notes, Past},
@@ -151,6 +152,12 @@ impl Control {
         }
     }
 
+    /// As the owner's journal has it.
+    pub(super) fn recorded(&mut self, recorded: Recorded) {
+        self.sequence = recorded.sequence;
+        self.correlation = recorded.correlation;
+    }
+
     /// Fuse, backoff and attempts as new.
     pub(super) fn forget_history(&mut self) {
         self.attempt = 0;
@@ -249,13 +256,14 @@ impl Control {
         self.generation != generation || (!self.is_alive() && self.helpers().is_none())
     }
 
-    /// Whether the run that this stop ends is the child's last, and leaves nothing.
-    pub(super) fn is_last(&self, stop: &Stop) -> bool {
-        self.leaf
+    /// When this stop was asked for, if the run that it ends is the child's last, and leaves nothing.
+    pub(super) fn asked_as_last(&self, stop: &Stop) -> Option<Nanos> {
+        let is_last = self.leaf
             && !self.told
             && self.end == Some(stop.cause)
             && self.phase == Phase::Active
-            && self.rare.is_none()
+            && self.rare.is_none();
+        stop.asked_once().filter(|_| is_last)
     }
 
     pub(super) fn life_end(&self) -> LifeEnd {

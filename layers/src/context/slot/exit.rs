@@ -41,7 +41,9 @@ impl Slot {
         }
         let now = self.now();
         let pending = control.take_stop();
-        let last = pending.filter(|stop| control.is_last(stop));
+        let asked_as_last = pending
+            .as_ref()
+            .and_then(|stop| control.asked_as_last(stop));
         let pending = pending.map(|stop| stop.cause);
         let stop = match control.phase {
             Phase::Joining { stopped } => stopped,
@@ -81,8 +83,7 @@ impl Slot {
         let message = result.err().map(|failure| failure.message().clone());
         let followed = self.follow(&mut control, &decision, now);
         let end = RunEnd::new(&decision, message, followed);
-        let asked = last.and_then(|stop| stop.asked_once());
-        if !asked.is_some_and(|asked| self.record_last(&mut control, now, &end, asked)) {
+        if !asked_as_last.is_some_and(|asked| self.record_last(&mut control, now, &end, asked)) {
             self.record(&mut control, now, &end);
         }
         control.past.ended(Last {

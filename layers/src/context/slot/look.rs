@@ -20,9 +20,7 @@ impl Slot {
     pub(crate) fn look<T>(&self, f: impl FnOnce(Look<'_>) -> T) -> T {
         f(Look::new(self, &self.peek()))
     }
-}
 
-impl Slot {
     /// What is left of the last run, to be told of the child for the last time; `None`: it has been.
     pub(crate) fn take_last_word(&self) -> Option<LastRun> {
         let mut control = self.peek();

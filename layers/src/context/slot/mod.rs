@@ -120,10 +120,8 @@ impl Slot {
     fn record<'a>(&self, control: &mut Control, now: Nanos, steps: impl Into<Steps<'a>>) {
         control.since = now;
         if let Some(owner) = self.owner() {
-            let recorded =
-                owner.record(self.run_id(control), now, steps.into(), control.correlation);
-            control.sequence = recorded.sequence;
-            control.correlation = recorded.correlation;
+            let (run, correlation) = (self.run_id(control), control.correlation);
+            control.recorded(owner.record(run, now, steps.into(), correlation));
         }
     }
 
@@ -137,8 +135,7 @@ impl Slot {
             return false;
         };
         control.since = now;
-        control.sequence = recorded.sequence;
-        control.correlation = recorded.correlation;
+        control.recorded(recorded);
         control.told = true;
         true
     }
