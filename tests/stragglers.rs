@@ -235,7 +235,10 @@ impl Drop for Sticky {
     fn drop(&mut self) {
         // Only of the one that ran.
         if self.1 {
-            let _ = self.0.lock().unwrap().recv();
+            // Its task is held up. Its thread is lent to the others: Tokio may have put one that this child's end has
+            // woken where no other thread can take it from.
+            let wait = || self.0.lock().unwrap().recv();
+            let _ = tokio::task::block_in_place(wait);
         }
     }
 }
